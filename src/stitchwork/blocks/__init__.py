@@ -1,0 +1,1 @@
+"""The plug-in modules, one file each: (B, C, H, W) -> (B, C, H, W)."""
