@@ -93,9 +93,9 @@ class ResNet(Classifier):
 
     Args:
         depths: blocks in each of the four stages.
-        bottleneck: bottlenecks in the place of basic blocks.
         num_classes: number of logits; 0 gives the pooled features (B, num_features).
         in_chans: channels of the input image.
+        bottleneck: bottlenecks, or else basic blocks.
         groups: of the bottleneck's 3x3 convolution.
         base_width: of the bottleneck's 3x3 convolution.
         deep_stem: three 3x3 convolutions in the place of the 7x7.
@@ -111,9 +111,10 @@ class ResNet(Classifier):
     def __init__(
         self,
         depths: tuple[int, int, int, int],
-        bottleneck: bool,
         num_classes: int = 1000,
         in_chans: int = 3,
+        *,
+        bottleneck: bool = True,
         groups: int = 1,
         base_width: int = 64,
         deep_stem: bool = False,
@@ -167,17 +168,18 @@ class ResNet(Classifier):
         return self.forward_pyramid(x)[-1]
 
 
-resnet50 = partial(ResNet, (3, 4, 6, 3), True)
+basic = partial(ResNet, bottleneck=False)
+bottleneck = partial(ResNet, bottleneck=True)
 
 MODELS = {
-    "resnet18": partial(ResNet, (2, 2, 2, 2), False),
-    "resnet34": partial(ResNet, (3, 4, 6, 3), False),
-    "resnet50": resnet50,
-    "resnet101": partial(ResNet, (3, 4, 23, 3), True),
-    "resnet152": partial(ResNet, (3, 8, 36, 3), True),
-    "resnext50_32x4d": partial(resnet50, groups=32, base_width=4),
-    "wide_resnet50_2": partial(resnet50, base_width=128),
-    "resnet50_deep_stem": partial(resnet50, deep_stem=True),
+    "resnet18": partial(basic, (2, 2, 2, 2)),
+    "resnet34": partial(basic, (3, 4, 6, 3)),
+    "resnet50": partial(bottleneck, (3, 4, 6, 3)),
+    "resnet101": partial(bottleneck, (3, 4, 23, 3)),
+    "resnet152": partial(bottleneck, (3, 8, 36, 3)),
+    "resnext50_32x4d": partial(bottleneck, (3, 4, 6, 3), groups=32, base_width=4),
+    "wide_resnet50_2": partial(bottleneck, (3, 4, 6, 3), base_width=128),
+    "resnet50_deep_stem": partial(bottleneck, (3, 4, 6, 3), deep_stem=True),
 }
 REFERENCES = {
     "resnet18": ("torchvision:resnet18", "timm:resnet18"),
