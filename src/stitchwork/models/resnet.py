@@ -48,7 +48,7 @@ class BasicBlock(nn.Module):
         """(B, in_dim, H, W) -> (B, width, ceil(H / stride), ceil(W / stride))."""
         y = self.conv1(x)  # (B, width, H / stride, W / stride)
         y = self.conv2(y)
-        return F.relu(y + self.shortcut(x))
+        return F.relu(y + self.shortcut(x), inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -80,7 +80,7 @@ class Bottleneck(nn.Module):
         y = self.conv1(x)  # (B, inner, H, W)
         y = self.conv2(y)  # (B, inner, H / stride, W / stride)
         y = self.conv3(y)  # (B, 4 width, H / stride, W / stride)
-        return F.relu(y + self.shortcut(x))
+        return F.relu(y + self.shortcut(x), inplace=True)
 
 
 def shortcut(in_dim: int, out_dim: int, stride: int) -> nn.Module:

@@ -1,0 +1,39 @@
+"""Measuring and comparing modules: cost, latency, receptive fields, inner outputs, equality with a reference."""
+
+from stitchwork.analysis.compare import Difference, first_differing_layer
+from stitchwork.analysis.cost import cost_table, count_multiply_adds, count_parameters
+from stitchwork.analysis.fingerprint import deviation, fill, fingerprint, images, recorded, same, tokens
+from stitchwork.analysis.hooks import capture
+from stitchwork.analysis.interval import Interval, interval
+from stitchwork.analysis.latency import Measurement, compare_latency, measure_latency
+from stitchwork.analysis.memory import measure_peak_memory
+from stitchwork.analysis.receptive_field import (
+    effective_receptive_field,
+    gradient_support,
+    theoretical_receptive_field,
+)
+
+__all__ = [
+    "Difference",
+    "Interval",
+    "Measurement",
+    "capture",
+    "compare_latency",
+    "cost_table",
+    "count_multiply_adds",
+    "count_parameters",
+    "deviation",
+    "effective_receptive_field",
+    "fill",
+    "fingerprint",
+    "first_differing_layer",
+    "gradient_support",
+    "images",
+    "interval",
+    "measure_latency",
+    "measure_peak_memory",
+    "recorded",
+    "same",
+    "theoretical_receptive_field",
+    "tokens",
+]
