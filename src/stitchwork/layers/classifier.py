@@ -15,7 +15,7 @@ class Classifier(nn.Module):
     Args:
         in_chans: channels of the input image.
         num_features: channels of the last feature map.
-        dropout: probability with which a pooled feature is dropped in training.
+        dropout: probability in [0, 1) with which a pooled feature is dropped in training.
 
     Attributes:
         min_size: the least height and width in pixels.
@@ -30,6 +30,8 @@ class Classifier(nn.Module):
         super().__init__()
         if in_chans < 1:
             raise ValueError(f"{type(self).__name__}: in_chans must be at least 1; got {in_chans}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"{type(self).__name__}: dropout must be at least 0 and below 1; got {dropout}")
         self.in_chans, self.num_features, self.dropout = in_chans, num_features, dropout
 
     def reset_head(self, num_classes: int) -> None:
