@@ -33,8 +33,8 @@ class Difference:
     def __str__(self) -> str:
         """The difference in up to four lines."""
         lines = [f"first differing layer: ours {self.ours} {self.our_shape}, theirs {self.theirs} {self.their_shape}"]
-        same_shape = self.our_shape == self.their_shape
-        lines.append(f"  largest deviation {self.deviation:.3g}" if same_shape else "  the shapes differ")
+        comparable = _without_ones(self.our_shape) == _without_ones(self.their_shape)
+        lines.append(f"  largest deviation {self.deviation:.3g}" if comparable else "  the shapes differ")
         for side, layers in (("ours", self.only_ours), ("theirs", self.only_theirs)):
             if layers:
                 lines.append(f"  only in {side} since the last equal layer: {', '.join(layers)}")
@@ -119,8 +119,11 @@ def _kind(part: nn.Module) -> tuple:
     weight = getattr(part, "weight", None)
     if not isinstance(weight, Tensor):
         return (type(part).__name__,)
-    name = "norm" if weight.dim() == 1 else "weights"
-    return name, *[size for size in weight.shape if size != 1]
+    return "norm" if weight.dim() == 1 else "weights", *_without_ones(weight.shape)
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
 
 
 def _deviation(ours: _Call, theirs: _Call) -> float:

@@ -26,7 +26,7 @@ def capture(module: nn.Module, pattern: str) -> Iterator[dict[str, Tensor]]:
         pattern: a glob on the paths of ``module.named_modules()``; ``*`` also matches dots. ``"*"`` is everything.
 
     Yields:
-        Path to output, filled in the order of execution as the module runs.
+        Path to output, filled as the module runs, in the order in which the submodules finish.
 
     Raises:
         ValueError: nothing matches; the message has the nearest paths.
@@ -44,7 +44,6 @@ def capture(module: nn.Module, pattern: str) -> Iterator[dict[str, Tensor]]:
 
     def keep(path: str):
         def hook(_module: nn.Module, _inputs: tuple, output: object) -> None:
-            outputs.pop(path, None)
             outputs[path] = first_tensor(output).detach().clone()
 
         return hook

@@ -51,8 +51,12 @@ def _peak_on_cuda(call: Callable, inputs: tuple, device: torch.device) -> int:
 
 
 def _peak_on_cpu(call: Callable, inputs: tuple) -> int:
-    with _LiveBytes() as count:
-        call(*inputs)
+    count = _LiveBytes()
+    try:
+        with count:
+            call(*inputs)
+    finally:
+        count.unfollow()
     return count.peak
 
 
@@ -62,7 +66,7 @@ class _LiveBytes(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.live = self.peak = 0
-        self.known: set[int] = set()
+        self.followed: dict[int, weakref.finalize] = {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         # What goes into an operation and was made by none before it is older than the call: it costs nothing.
@@ -79,13 +83,16 @@ class _LiveBytes(TorchDispatchMode):
 
     def follow(self, storage: torch.UntypedStorage, size: int) -> None:
         key = storage._cdata
-        if key in self.known:
-            return
-        self.known.add(key)
-        self.live += size
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self.forget, key, size).atexit = False
+        if key not in self.followed:
+            self.live += size
+            self.peak = max(self.peak, self.live)
+            self.followed[key] = weakref.finalize(storage, self.freed, key, size)
 
-    def forget(self, key: int, size: int) -> None:
-        self.known.discard(key)
+    def freed(self, key: int, size: int) -> None:
+        del self.followed[key]
         self.live -= size
+
+    def unfollow(self) -> None:
+        """Let go of what outlives the call, such as the weights."""
+        for finalizer in self.followed.values():
+            finalizer.detach()

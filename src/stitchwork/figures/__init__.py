@@ -1,5 +1,43 @@
 """The drawings of the book, in one house style."""
 
+from stitchwork.figures.attention import (
+    draw_channel_gates,
+    draw_images,
+    draw_row_and_column_gates,
+    draw_summaries,
+)
+from stitchwork.figures.convolution import (
+    draw_bottlenecks,
+    draw_costs,
+    draw_curves,
+    draw_intervals,
+    draw_kernel_positions,
+    draw_kernels,
+    draw_responses,
+    draw_roofline,
+    draw_spirals,
+    draw_support,
+    draw_what_one_output_reads,
+)
 from stitchwork.figures.style import INK, PALETTE, use_house_style
 
-__all__ = ["INK", "PALETTE", "use_house_style"]
+__all__ = [
+    "INK",
+    "PALETTE",
+    "draw_bottlenecks",
+    "draw_channel_gates",
+    "draw_costs",
+    "draw_curves",
+    "draw_images",
+    "draw_intervals",
+    "draw_kernel_positions",
+    "draw_kernels",
+    "draw_responses",
+    "draw_roofline",
+    "draw_row_and_column_gates",
+    "draw_spirals",
+    "draw_summaries",
+    "draw_support",
+    "draw_what_one_output_reads",
+    "use_house_style",
+]

@@ -1,0 +1,263 @@
+"""Images per second of our networks against timm's and torchvision's, on the same weights.
+
+What makes the comparison fair: both networks hold the same weights and are checked to give the same logits; they run
+in turn in one process (A B C, C B A, ...), so that whatever else the machine does meets all of them; a ratio is taken
+within each round; each network gets the memory layout that suits it, found in a short trial; and the allocator keeps
+what is freed, because fetching zeroed pages from the kernel takes a third of a MobileNet's time and depends on what
+ran before.
+"""
+
+import ctypes
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stitchwork.provenance import environment
+from stitchwork.registry import create_model, describe, list_models
+from stitchwork.weights import load_state_dict_from
+
+LIBRARIES = ("torchvision", "timm")
+DEFAULT = ("mobilenet_v1", "mobilenet_v2", "resnet18", "resnet50", "resnext50_32x4d")
+BATCH, PIXELS, THREADS = 8, 224, 1
+MODES = ("eval", "train")
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        network: our registered name.
+        reference: what it is compared with, such as ``"timm:resnet50"``.
+        mode: ``"eval"`` (a forward pass without gradients) or ``"train"`` (forward, loss, backward, SGD step).
+        layout: the memory layout in which ours ran.
+        reference_layout: the one in which theirs ran.
+        images_per_second: of ours, from the median time.
+        reference_images_per_second: of theirs.
+        ratio: median over the rounds of their time divided by ours: above 1, ours is faster.
+        q1: first quartile of that ratio.
+        q3: third quartile.
+    """
+
+    network: str
+    reference: str
+    mode: str
+    layout: str
+    reference_layout: str
+    images_per_second: float
+    reference_images_per_second: float
+    ratio: float
+    q1: float
+    q3: float
+
+
+def comparable() -> list[str]:
+    """The networks that timm or torchvision has too."""
+    return [name for name in list_models() if references(name)]
+
+
+def references(name: str) -> list[str]:
+    """What network ``name`` can be timed against, such as ``["torchvision:resnet18", "timm:resnet18"]``."""
+    entry = describe(name)
+    return [r for r in entry.references if entry.kind == "model" and r.split(":")[0] in LIBRARIES]
+
+
+def bench_speed(
+    names: Sequence[str] = DEFAULT,
+    pairs: int = 10,
+    *,
+    batch: int = BATCH,
+    pixels: int = PIXELS,
+    output: str | os.PathLike | None = None,
+    report: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+    """Time networks against their references: on the GPU if there is one, else on one CPU thread.
+
+    Args:
+        names: registered networks.
+        pairs: rounds that count, for each network and mode; at least 2.
+        batch: images at a time.
+        pixels: side of an image.
+        output: path of a JSON file for the rows, with the conditions and the machine.
+        report: called with each row as soon as it is measured.
+
+    Returns:
+        One row for each network, mode and reference.
+
+    Raises:
+        ValueError: fewer than 2 pairs, an unknown network, or one that has no reference.
+        RuntimeError: the logits differ from the reference's.
+        ImportError: timm or torchvision is missing.
+    """
+    if pairs < 2:
+        raise ValueError(f"pairs must be at least 2, or there is no spread to report; got {pairs}")
+    for name in names:
+        if not references(name):
+            raise ValueError(f"neither timm nor torchvision has a network {name}; take some of {', '.join(comparable())}")
+    rows = []
+    with quiet_machine():
+        for name in names:
+            for row in compare(name, pairs, batch, pixels):
+                rows.append(row)
+                report(row)
+        conditions = {"batch": batch, "pixels": pixels, "threads": THREADS, "pairs": pairs}
+        record = {"environment": environment(), "conditions": conditions, "rows": [asdict(row) for row in rows]}
+    if output is not None:
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        Path(output).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return rows
+
+
+@contextmanager
+def quiet_machine() -> Iterator[None]:
+    """One thread, and an allocator that keeps what is freed (glibc only; elsewhere it stays as it is)."""
+    m_trim_threshold, m_mmap_max = -1, -4
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        pass
+    else:
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, 2**31 - 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def compare(name: str, pairs: int, batch: int, pixels: int) -> Iterator[Row]:
+    """Time one network against all of its references, in both modes."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, 3, pixels, pixels, generator=generator).to(device)
+    networks = with_equal_weights(name, x)
+    for mode in MODES:
+        layouts, steps = {}, {}
+        for label, network in networks.items():
+            layouts[label], steps[label] = fastest(network, x, mode)
+        times: dict[str, list[float]] = {label: [] for label in networks}
+        order = list(networks)
+        for _ in range(pairs):
+            for label in order:
+                times[label].append(seconds(steps[label]))
+            order.reverse()
+        for reference in references(name):
+            ours, theirs = times[name], times[reference]
+            q1, ratio, q3 = statistics.quantiles([b / a for a, b in zip(ours, theirs)], n=4, method="inclusive")
+            speed, reference_speed = batch / statistics.median(ours), batch / statistics.median(theirs)
+            yield Row(name, reference, mode, layouts[name], layouts[reference], speed, reference_speed, ratio, q1, q3)
+
+
+def with_equal_weights(name: str, x: Tensor) -> dict[str, nn.Module]:
+    """Our network and its references, by label, all with the same weights; checked to give the same logits for x."""
+    torch.manual_seed(0)
+    networks = {reference: build_reference(reference).to(x.device) for reference in references(name)}
+    first, *others = networks
+    settle(networks[first], x)
+    for other in others:  # both libraries' networks of a family register their layers in the same order
+        networks[other].load_state_dict(
+            dict(zip(networks[other].state_dict(), networks[first].state_dict().values(), strict=True))
+        )
+    ours = create_model(name).to(x.device)
+    load_state_dict_from(ours, name, networks[first].state_dict(), first.split(":")[0])
+    networks = {name: ours} | networks
+    with torch.inference_mode():
+        logits = {label: network.eval()(x) for label, network in networks.items()}
+    for label, theirs in logits.items():
+        deviation = ((logits[name] - theirs).abs().max() / theirs.abs().max()).item()
+        if not deviation < 1e-3:
+            raise RuntimeError(f"{name} and {label} differ by {deviation:.1e} on equal weights: nothing to compare")
+    return networks
+
+
+def build_reference(reference: str) -> nn.Module:
+    """The network that a reference such as ``"timm:resnet50"`` names, with random weights."""
+    library, name = reference.split(":")
+    if library == "timm":
+        import timm
+
+        return timm.create_model(name)
+    import torchvision
+
+    return torchvision.models.get_model(name)
+
+
+@torch.no_grad()
+def settle(network: nn.Module, x: Tensor) -> None:
+    """Give every BatchNorm the statistics of ``x``, and a weight that is not zero, as if trained.
+
+    In an untrained network the signal fades to numbers so small that the CPU treats them apart, and slowly.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        norm.momentum = 1.0
+    network.train()(x)
+    for norm in norms:
+        norm.momentum = 0.1
+
+
+def fastest(network: nn.Module, x: Tensor, mode: str) -> tuple[str, Callable[[], None]]:
+    """The name of the layout in which the network is faster, and the step to time; the network is left in it."""
+    trial = {}
+    for layout in LAYOUTS:
+        step = make_step(network, x, mode, layout)
+        step()
+        trial[layout] = min(seconds(step) for _ in range(2))
+    best = min(trial, key=trial.get)
+    step = make_step(network, x, mode, best)
+    step()
+    return best, step
+
+
+def make_step(network: nn.Module, x: Tensor, mode: str, layout: str) -> Callable[[], None]:
+    """What is timed: a forward pass without gradients, or a step of training."""
+    network.to(memory_format=LAYOUTS[layout])
+    x = x.contiguous(memory_format=LAYOUTS[layout])
+    if mode == "eval":
+
+        def step():
+            network.eval()
+            with torch.inference_mode():
+                network(x)
+
+        return step
+
+    targets = torch.arange(len(x), device=x.device)
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+
+    def step():
+        network.train()
+        optimiser.zero_grad()
+        F.cross_entropy(network(x), targets).backward()
+        optimiser.step()
+
+    return step
+
+
+def seconds(step: Callable[[], None]) -> float:
+    """How long one call takes: on a GPU by the clock; on one CPU thread in that thread's own time.
+
+    The latter is the clock's time on a machine that does nothing else, and does not count other people's work.
+    """
+    if not torch.cuda.is_available():
+        start = time.process_time()
+        step()
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    step()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start

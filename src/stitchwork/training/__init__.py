@@ -1,0 +1,13 @@
+"""A training loop short enough to read, and exact enough to resume bit for bit.
+
+>>> from stitchwork.training import Recipe, evaluate, fit
+>>> history = fit(model, train, valid, Recipe(epochs=5, lr=3e-3))
+"""
+
+from stitchwork.training.evaluation import evaluate
+from stitchwork.training.history import History
+from stitchwork.training.interrupt import TrainingInterrupted
+from stitchwork.training.loop import fit
+from stitchwork.training.recipe import Recipe
+
+__all__ = ["History", "Recipe", "TrainingInterrupted", "evaluate", "fit"]

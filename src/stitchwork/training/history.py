@@ -1,0 +1,23 @@
+"""What a run leaves behind beside the weights."""
+
+import pandas
+from torch import nn
+
+
+class History(pandas.DataFrame):
+    """One row an epoch, and the averaged weights as a network of their own.
+
+    Columns: ``epoch`` (from 1), ``step`` (steps taken so far), ``lr`` (of the last step), ``train_loss`` (mean over
+    the epoch's steps, while the weights changed), ``valid_...`` for each metric of the validation, ``ema_...`` for the
+    same of the averaged weights, and ``seconds``.
+
+    Attributes:
+        ema: the network with the averaged weights; ``None`` if the recipe keeps no average.
+    """
+
+    _metadata = ("ema",)
+    ema: nn.Module | None = None
+
+    @property
+    def _constructor(self):
+        return pandas.DataFrame
