@@ -1,0 +1,78 @@
+"""What the contract is tested on: every registered name, and the smallest of each family for the dear checks.
+
+A family is the set of the names that one source file declares.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+
+import pytest
+import torch
+
+import stitchwork
+
+# Blocks are built at the width at which the reference implementations were recorded.
+DIM = 64
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A registered name and the inputs that suit it, as (C, H, W)."""
+
+    name: str
+    kind: str
+
+    def __str__(self):
+        return self.name
+
+    @cached_property
+    def entry(self):
+        return stitchwork.describe(self.name)
+
+    @property
+    def is_model(self):
+        return self.kind == "model"
+
+    @property
+    def default_size(self):
+        return (3, 224, 224) if self.is_model else (DIM, 14, 14)
+
+    @property
+    def small_size(self):
+        """Small, non-square, and no pyramid level is a single pixel."""
+        return (3, 64, 96) if self.is_model else (DIM, 10, 14)
+
+    def build(self, **arguments):
+        """A freshly initialised module, the same one every time."""
+        torch.manual_seed(0)
+        if self.is_model:
+            return stitchwork.create_model(self.name, **arguments)
+        return stitchwork.create_block(self.name, **{"dim": DIM, **arguments})
+
+    def output_shape(self, shape):
+        """The shape that the contract promises for an input of ``shape`` (B, C, H, W)."""
+        return (shape[0], 1000) if self.is_model else tuple(shape)
+
+    @cached_property
+    def parameters(self):
+        with torch.device("meta"):
+            return sum(p.numel() for p in self.build().parameters())
+
+
+def smallest_of_each_family(subjects):
+    families = groupby(sorted(subjects, key=lambda s: s.entry.module), key=lambda s: s.entry.module)
+    return [min(family, key=lambda s: s.parameters) for _, family in families]
+
+
+BLOCKS = [Subject(name, "block") for name in stitchwork.list_blocks()]
+MODELS = [Subject(name, "model") for name in stitchwork.list_models()]
+EVERY = BLOCKS + MODELS
+SMALL_BLOCKS = smallest_of_each_family(BLOCKS)
+SMALL_MODELS = smallest_of_each_family(MODELS)
+SMALL = SMALL_BLOCKS + SMALL_MODELS
+
+
+def over(subjects):
+    """Run a test for each of ``subjects``, with the names as ids."""
+    return pytest.mark.parametrize("subject", subjects, ids=str)

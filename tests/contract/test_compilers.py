@@ -1,0 +1,73 @@
+"""torch.compile without a graph break, forward and backward, at changing sizes; torch.export with a dynamic batch."""
+
+import copy
+
+import torch
+from torch import _dynamo as dynamo
+
+from .probes import assert_same, noise
+from .subjects import SMALL, over
+
+
+def check_one_graph(build, shape):
+    """Forward and backward in training mode are one graph, and give what eager mode gives."""
+    dynamo.reset()
+    module, x = build().train(), noise(shape)
+    results = []
+    for run in (copy.deepcopy(module), torch.compile(module, backend="eager", fullgraph=True)):
+        x_in = x.clone().requires_grad_()
+        torch.manual_seed(0)
+        try:
+            y = run(x_in)
+        except dynamo.exc.TorchDynamoException as error:
+            raise AssertionError(f"torch.compile breaks the graph: {error}") from error
+        y.square().sum().backward()
+        results.append((y.detach(), x_in.grad))
+    (expected, expected_gradient), (y, gradient) = results
+    assert_same(y, expected, "compiled output", 1e-4)
+    assert_same(gradient, expected_gradient, "compiled gradient", 1e-4)
+
+
+def check_one_graph_for_all_sizes(build, channels, sizes):
+    """One compilation serves every batch size and image size in ``sizes``, given as (B, H, W)."""
+    dynamo.reset()
+    module = build().eval()
+    compiled = torch.compile(module, backend="eager", fullgraph=True, dynamic=True)
+    with torch.no_grad(), dynamo.config.patch(error_on_recompile=True):
+        for batch, height, width in sizes:
+            x = noise((batch, channels, height, width))
+            try:
+                y = compiled(x)
+            except (dynamo.exc.TorchDynamoException, dynamo.exc.RecompileError) as error:
+                raise AssertionError(f"torch.compile with dynamic shapes fails at {tuple(x.shape)}: {error}") from error
+            assert_same(y, module(x), f"compiled output at {tuple(x.shape)}", 1e-4)
+
+
+def check_export(build, shape):
+    """torch.export traces the module with a free batch size, and the program gives the module's output."""
+    module = build().eval()
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        program = torch.export.export(module, (noise(shape),), dynamic_shapes=({0: batch},), strict=False)
+    except Exception as error:  # the tracer's errors have no common base
+        raise AssertionError(f"torch.export fails: {type(error).__name__}: {error}") from error
+    with torch.no_grad():
+        for size in (1, shape[0] + 3):
+            x = noise((size, *shape[1:]), seed=size)
+            assert_same(program.module()(x), module(x), f"exported program at batch {size}", 1e-4)
+
+
+@over(SMALL)
+def test_one_graph(subject):
+    check_one_graph(subject.build, (2, *subject.small_size))
+
+
+@over(SMALL)
+def test_one_graph_for_all_sizes(subject):
+    # Height and width differ at first, or the compiler takes them for one number.
+    check_one_graph_for_all_sizes(subject.build, subject.default_size[0], [(2, 40, 48), (5, 64, 33), (4, 37, 37)])
+
+
+@over(SMALL)
+def test_export(subject):
+    check_export(subject.build, (2, *subject.small_size))

@@ -1,0 +1,93 @@
+"""The parts of a network: features, head, pooled features, pyramid."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from .probes import assert_same, exact, noise
+from .subjects import MODELS, SMALL_MODELS, over
+
+STRIDES = (4, 8, 16, 32)
+PYRAMIDS = [s for s in MODELS if hasattr(s.entry.constructor, "forward_pyramid")]
+SMALL_PYRAMIDS = [s for s in SMALL_MODELS if hasattr(s.entry.constructor, "forward_pyramid")]
+
+
+def check_parts(build, shape):
+    """``forward`` is ``forward_head`` of ``forward_features``, and the features have ``num_features`` channels."""
+    module, x = exact(build), noise(shape, dtype=torch.float64)
+    with torch.no_grad():
+        features = module.forward_features(x)
+        assert features.shape[1] == module.num_features, f"{features.shape[1]} channels, not {module.num_features}"
+        assert_same(module.forward_head(features), module(x), "forward_head(forward_features(x)) against forward(x)", 0)
+
+
+def check_pooled_features(build, shape):
+    """``num_classes=0`` gives (B, num_features): the means over the last map, whatever the head was."""
+    module, x = exact(lambda: build(num_classes=0)), noise(shape, dtype=torch.float64)
+    with torch.no_grad():
+        pooled = module(x)
+        assert pooled.shape == (shape[0], module.num_features), f"pooled features have shape {tuple(pooled.shape)}"
+        classifier = build(num_classes=7).double().eval()
+        lacking = classifier.load_state_dict(module.state_dict(), strict=False)
+        assert not lacking.unexpected_keys, f"without classes there are more weights: {lacking.unexpected_keys}"
+        assert_same(classifier.forward_features(x).mean((2, 3)), pooled, "pooled features")
+
+
+def check_pyramid(build, shape):
+    """Four maps at strides 4, 8, 16, 32, sizes rounded up, with the channels that ``pyramid_channels`` announces."""
+    module = build().eval()
+    with torch.no_grad():
+        maps = module.forward_pyramid(noise(shape))
+    assert len(maps) == len(STRIDES), f"{len(maps)} maps"
+    expected = [
+        (shape[0], channels, math.ceil(shape[2] / stride), math.ceil(shape[3] / stride))
+        for channels, stride in zip(module.pyramid_channels, STRIDES, strict=True)
+    ]
+    assert [tuple(m.shape) for m in maps] == expected, f"{[tuple(m.shape) for m in maps]}, expected {expected}"
+    assert isinstance(module.pyramid_channels, tuple), "pyramid_channels is not a tuple"
+
+
+def check_pyramid_is_the_network(build, shape):
+    """The maps are stations on one way: each is computed from the one before it, and the last leads to the head."""
+    module, x = exact(build), noise(shape, dtype=torch.float64).requires_grad_()
+    maps = module.forward_pyramid(x)
+    for earlier, later in pairwise(maps):
+        (gradient,) = torch.autograd.grad(later.sum(), earlier, retain_graph=True, allow_unused=True)
+        assert gradient is not None, "a map of the pyramid is not computed from the one before it"
+    with torch.no_grad():
+        features = module.forward_features(x)
+        if features.shape[1] == maps[-1].shape[1]:
+            assert_same(features, maps[-1], "the last map of the pyramid against forward_features")
+
+
+@over(SMALL_MODELS)
+def test_parts(subject):
+    check_parts(subject.build, (2, *subject.small_size))
+
+
+@over(SMALL_MODELS)
+def test_pooled_features(subject):
+    check_pooled_features(subject.build, (2, *subject.small_size))
+
+
+@pytest.mark.parametrize("size", [(64, 96), (75, 91)], ids="{0[0]}x{0[1]}".format)
+@over(SMALL_PYRAMIDS)
+def test_pyramid(subject, size):
+    check_pyramid(subject.build, (2, 3, *size))
+
+
+@over(SMALL_PYRAMIDS)
+def test_pyramid_is_the_network(subject):
+    check_pyramid_is_the_network(subject.build, (2, *subject.small_size))
+
+
+@over(PYRAMIDS)
+def test_pyramid_of_every_network(subject):
+    with torch.device("meta"):
+        module = subject.build()
+        maps = module.forward_pyramid(torch.empty(1, 3, 64, 96))
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (c, 64 // s, 96 // s) for c, s in zip(module.pyramid_channels, STRIDES, strict=True)
+    ]

@@ -1,0 +1,49 @@
+"""Training reaches every parameter, and the input."""
+
+from fnmatch import fnmatch
+
+import torch
+
+from .probes import awaken, noise
+from .subjects import SMALL, over
+
+# Parameters that rightly get no gradient in training: source file -> {pattern of the path: reason}.
+WITHOUT_GRADIENT = {
+    "coord_attention": {"mix.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
+    "mobilenet_v2": {
+        "stages.*.project.norm.bias": "the projection is linear, so its shift passes through the next 1x1 convolution "
+        "as a constant of each channel, which the BatchNorm behind that subtracts"
+    },
+}
+
+
+def check_gradients(build, shape, exceptions=()):
+    """The input and all parameters but the ``exceptions`` get a gradient that is finite and, beyond rounding, not zero.
+
+    A bias in front of a normalisation gets rounding noise for a gradient: it is as good as none. The exceptions, which
+    are patterns of paths, must be without a gradient: one that gets some is out of date.
+    """
+    module = awaken(build()).double().train()
+    x = noise(shape, dtype=torch.float64).requires_grad_()
+    y = module(x)
+    (y * noise(y.shape, seed=1, dtype=torch.float64)).sum().backward()
+
+    gradients = {"the input": x.grad} | {name: p.grad for name, p in module.named_parameters()}
+    missing = [name for name, g in gradients.items() if g is None]
+    assert not missing, f"no gradient at all: {missing}"
+    broken = [name for name, g in gradients.items() if not g.isfinite().all()]
+    assert not broken, f"gradient not finite: {broken}"
+
+    sizes = {name: g.abs().max().item() for name, g in gradients.items()}
+    dead = {name for name, size in sizes.items() if size <= 1e-11 * max(sizes.values())}
+    excepted = {name for name in sizes if any(fnmatch(name, pattern) for pattern in exceptions)}
+    assert not dead - excepted, f"gradient zero: {sorted(dead - excepted)}"
+    assert not excepted - dead, f"listed as without a gradient, but has one: {sorted(excepted - dead)}"
+    unused = [pattern for pattern in exceptions if not any(fnmatch(name, pattern) for name in sizes)]
+    assert not unused, f"listed as without a gradient, but does not exist: {unused}"
+
+
+@over(SMALL)
+def test_gradients(subject):
+    family = subject.entry.module.rpartition(".")[2]
+    check_gradients(subject.build, (2, *subject.small_size), WITHOUT_GRADIENT.get(family, {}))

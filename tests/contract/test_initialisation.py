@@ -1,0 +1,58 @@
+"""As training begins: the signal neither dies nor explodes, nothing is undefined, logits are logits."""
+
+import torch
+
+from .probes import noise
+from .subjects import SMALL, SMALL_BLOCKS, SMALL_MODELS, over
+
+
+def check_scale(forward, x):
+    """The output's standard deviation is within a factor of ten of the input's."""
+    with torch.no_grad():
+        ratio = (forward(x).std() / x.std()).item()
+    assert 0.1 <= ratio <= 10, f"output std is {ratio:.2g} times input std"
+
+
+def check_zero_input(build, shape):
+    """An image of zeros gives finite output and gradients, in training and in evaluation."""
+    module = build()
+    for training in (False, True):
+        x = torch.zeros(shape, requires_grad=True)
+        y = module.train(training)(x)
+        assert y.isfinite().all(), f"zero input, training={training}: output not finite"
+        y.sum().backward()
+        assert x.grad.isfinite().all(), f"zero input, training={training}: gradient not finite"
+
+
+def check_logits(build, shape):
+    """The classifier ends in logits: of both signs, no distribution, and without a bound."""
+    module = build().eval()
+    with torch.no_grad():
+        features = module.forward_features(noise(shape))
+        features /= features.std()
+        logits, large = module.forward_head(features), module.forward_head(1000 * features)
+    assert logits.isfinite().all(), "logits at initialisation are not finite"
+    assert (logits < 0).any() and (logits > 0).any(), "logits have one sign only"
+    assert ((logits.sum(1) - 1).abs() > 1e-3).any(), "every row of logits sums to one: there is a softmax"
+    growth = (large.abs().max() / logits.abs().max()).item()
+    assert growth > 100, f"features 1000 times as large give logits only {growth:.2g} times as large"
+
+
+@over(SMALL_BLOCKS)
+def test_scale_of_blocks(subject):
+    check_scale(subject.build().train(), noise((8, *subject.small_size)))
+
+
+@over(SMALL_MODELS)
+def test_scale_of_features(subject):
+    check_scale(subject.build().train().forward_features, noise((8, *subject.small_size)))
+
+
+@over(SMALL)
+def test_zero_input(subject):
+    check_zero_input(subject.build, (2, *subject.small_size))
+
+
+@over(SMALL_MODELS)
+def test_logits(subject):
+    check_logits(subject.build, (4, *subject.small_size))

@@ -1,0 +1,56 @@
+"""Eight random images with eight labels are learnt by heart: loss, gradient and update work together."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .probes import noise
+from .subjects import SMALL_BLOCKS, SMALL_MODELS, over
+
+
+def check_overfits(build, shape, steps=60, lr=2e-3):
+    """The training loss on eight samples falls below 0.1."""
+    assert shape[0] == 8
+    model, x, labels = build().train(), noise(shape), torch.arange(8)
+    optimiser = torch.optim.Adam(model.parameters(), lr)
+    torch.manual_seed(0)
+    for _ in range(steps):
+        loss = F.cross_entropy(model(x), labels)
+        if loss < 0.1:
+            return
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    raise AssertionError(f"eight samples are not learnt: loss {loss.item():.2f} after {steps} steps")
+
+
+class Host(nn.Module):
+    """A classifier around a block; what the classifier sees has all gone through the block."""
+
+    def __init__(self, block, dim):
+        super().__init__()
+        self.stem, self.block, self.head = nn.Conv2d(3, dim, 3, 2, 1), block, nn.Linear(dim, 8)
+
+    def forward(self, x):
+        return self.head(F.relu(self.block(self.stem(x))).mean((2, 3)))
+
+
+def hosted(build, dim):
+    """``build`` for a classifier that contains the block."""
+
+    def build_host():
+        block = build()
+        torch.manual_seed(0)
+        return Host(block, dim)
+
+    return build_host
+
+
+@over(SMALL_BLOCKS)
+def test_block_overfits(subject):
+    check_overfits(hosted(subject.build, subject.small_size[0]), (8, 3, 16, 16), steps=200, lr=1e-2)
+
+
+@over(SMALL_MODELS)
+def test_network_overfits(subject):
+    check_overfits(lambda: subject.build(num_classes=8), (8, 3, 64, 64))

@@ -1,0 +1,63 @@
+"""Which input pixels reach an output pixel, and whether a module knows where a pixel is.
+
+Both are facts of the published modules, measured on their official code at 64 channels and 14 x 14 pixels. They need no
+reference implementation at hand, and see what shapes do not: a module that does not mix what it should, or looks where
+it should not.
+"""
+
+import torch
+
+from stitchwork.analysis import gradient_support
+
+from .probes import assert_same, awaken, exact, noise
+from .subjects import BLOCKS, DIM, over
+
+# name: pixels of 14 x 14 that reach the centre, the rows and columns they span, and whether a permutation of the input
+# pixels permutes the output likewise (a module that does not know where a pixel is).
+PUBLISHED = {
+    "cbam": (196, (14, 14), False),
+    "coord_attention": (27, (14, 14), False),
+    "depthwise_separable_conv": (9, (3, 3), False),
+    "se": (196, (14, 14), True),
+}
+
+
+def behaviour(name):
+    assert name in PUBLISHED, f"add to PUBLISHED what the official code of {name!r} shows"
+    return PUBLISHED[name]
+
+
+def check_gradient_support(build, channels, pixels, extent):
+    """Exactly ``pixels`` input pixels, spanning ``extent`` rows and columns, reach the centre output pixel."""
+    support = gradient_support(awaken(build()), (1, channels, 14, 14))
+    spanned = (int(support.any(1).sum()), int(support.any(0).sum()))
+    assert int(support.sum()) == pixels, f"{int(support.sum())} pixels reach the centre, published: {pixels}"
+    assert spanned == tuple(extent), f"they span {spanned} rows and columns, published: {extent}"
+
+
+def check_permutation(build, shape, equivariant):
+    """Permuting the pixels permutes the output (``equivariant``), or does not."""
+    module, x = exact(build), noise(shape, dtype=torch.float64)
+    order = torch.randperm(shape[2] * shape[3], generator=torch.Generator().manual_seed(0))
+
+    def permute(image):
+        return image.flatten(2)[..., order].reshape(image.shape)
+
+    with torch.no_grad():
+        of_permuted, permuted = module(permute(x)), permute(module(x))
+    if equivariant:
+        assert_same(of_permuted, permuted, "output of the permuted pixels, against the permuted output")
+    else:
+        deviation = ((of_permuted - permuted).norm() / permuted.norm()).item()
+        assert deviation > 1e-3, "permuting the pixels permutes the output: the module does not look at positions"
+
+
+@over(BLOCKS)
+def test_gradient_support(subject):
+    pixels, extent, _ = behaviour(subject.name)
+    check_gradient_support(subject.build, DIM, pixels, extent)
+
+
+@over(BLOCKS)
+def test_permutation(subject):
+    check_permutation(subject.build, (2, DIM, 14, 14), behaviour(subject.name)[2])

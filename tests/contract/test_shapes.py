@@ -1,0 +1,118 @@
+"""Sizes in and out: default, non-square, odd, tiny; batches of one; other channel counts."""
+
+import pytest
+import torch
+
+from .probes import noise
+from .subjects import BLOCKS, EVERY, MODELS, SMALL, SMALL_BLOCKS, SMALL_MODELS, over
+
+
+def check_output_shape(build, shape, expected):
+    """An input of ``shape`` gives a finite output of the ``expected`` shape."""
+    with torch.no_grad():
+        y = build().eval()(noise(shape))
+    assert tuple(y.shape) == tuple(expected), f"input {tuple(shape)} gives {tuple(y.shape)}, expected {tuple(expected)}"
+    assert y.isfinite().all(), f"input {tuple(shape)} gives values that are not finite"
+
+
+def check_exact_or_refused(build, shape, expected):
+    """A tiny map gives its exact size, or a ValueError that shows the size."""
+    try:
+        check_output_shape(build, shape, expected)
+    except ValueError as error:
+        sizes = [str(n) for n in shape[2:]]
+        assert any(n in str(error) for n in sizes), f"the refusal of {tuple(shape)} does not show the size: {error}"
+
+
+def check_single_item_in_training(build, shape):
+    """A batch of one goes through training mode, forward and backward."""
+    assert shape[0] == 1
+    try:
+        y = build().train()(noise(shape))
+    except ValueError as error:  # of a BatchNorm that sees one value in each channel
+        raise AssertionError(f"a batch of one is refused in training mode: {error}") from error
+    assert y.isfinite().all(), "a batch of one in training mode gives values that are not finite"
+    y.sum().backward()
+
+
+def check_shape_on_meta(build, shape, expected):
+    """The output's shape, inferred without computing anything."""
+    with torch.device("meta"):
+        y = build().eval()(torch.empty(shape))
+    assert tuple(y.shape) == tuple(expected), f"input {tuple(shape)} gives {tuple(y.shape)}, expected {tuple(expected)}"
+
+
+@over(EVERY)
+def test_default_size_of_every_name(subject):
+    shape = (2, *subject.default_size)
+    check_shape_on_meta(subject.build, shape, subject.output_shape(shape))
+
+
+@over(SMALL)
+def test_default_size(subject):
+    shape = (1, *subject.default_size)
+    check_output_shape(subject.build, shape, subject.output_shape(shape))
+
+
+@pytest.mark.parametrize("factors", [(1, 2), (3, 1)], ids=["wide", "tall"])
+@over(SMALL)
+def test_non_square(subject, factors):
+    side = 32 if subject.is_model else 7
+    shape = (2, subject.default_size[0], side * factors[0], side * factors[1])
+    check_output_shape(subject.build, shape, subject.output_shape(shape))
+
+
+@pytest.mark.parametrize("size", [(33, 47), (7, 13)], ids="{0[0]}x{0[1]}".format)
+@over(SMALL)
+def test_odd_sizes(subject, size):
+    shape = (2, subject.default_size[0], *size)
+    check_output_shape(subject.build, shape, subject.output_shape(shape))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 2), (1, 9)], ids="{0[0]}x{0[1]}".format)
+@over(SMALL)
+def test_tiny_maps(subject, size):
+    shape = (2, subject.default_size[0], *size)
+    check_exact_or_refused(subject.build, shape, subject.output_shape(shape))
+
+
+@over(SMALL)
+def test_batch_of_one(subject):
+    shape = (1, *subject.small_size)
+    check_output_shape(subject.build, shape, subject.output_shape(shape))
+
+
+@over(SMALL)
+def test_batch_of_one_in_training(subject):
+    check_single_item_in_training(subject.build, (1, *subject.small_size))
+
+
+# 24 and 67 are multiples of no reduction that the modules use; 1 is the least there is.
+@pytest.mark.parametrize("dim", [1, 24, 67, 128])
+@over(SMALL_BLOCKS)
+def test_other_widths(subject, dim):
+    shape = (2, dim, 7, 9)
+    check_output_shape(lambda: subject.build(dim=dim), shape, shape)
+
+
+@pytest.mark.parametrize("in_chans", [1, 4])
+@over(SMALL_MODELS)
+def test_other_input_channels(subject, in_chans):
+    shape = (2, in_chans, *subject.small_size[1:])
+    check_output_shape(lambda: subject.build(in_chans=in_chans), shape, subject.output_shape(shape))
+
+
+@pytest.mark.parametrize("num_classes", [1, 7])
+@over(SMALL_MODELS)
+def test_other_numbers_of_classes(subject, num_classes):
+    check_output_shape(lambda: subject.build(num_classes=num_classes), (2, *subject.small_size), (2, num_classes))
+
+
+@over(MODELS)
+def test_input_channels_and_classes_of_every_network(subject):
+    check_shape_on_meta(lambda: subject.build(num_classes=7, in_chans=4), (2, 4, 64, 64), (2, 7))
+
+
+@over(BLOCKS)
+def test_other_widths_of_every_block(subject):
+    check_shape_on_meta(lambda: subject.build(dim=24), (2, 24, 9, 5), (2, 24, 9, 5))

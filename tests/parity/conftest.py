@@ -1,0 +1,53 @@
+"""What the parity tests share: the other library's network, with weights under which nothing hides."""
+
+import pytest
+import torch
+from torch import nn
+
+
+def build(library: str, published: str) -> nn.Module:
+    """A network of timm or torchvision, randomly initialised, without a download."""
+    if library == "timm":
+        import timm
+
+        return timm.create_model(published)
+    import torchvision
+
+    return torchvision.models.get_model(published)
+
+
+@torch.no_grad()
+def randomise(network: nn.Module, x: torch.Tensor) -> nn.Module:
+    """Random weights and BatchNorm statistics, in evaluation mode.
+
+    A fresh network would hide errors: its BatchNorms are the identity, its biases zero, its logits tiny. Scales and
+    shifts are drawn here; the statistics are those of ``x``, so that the signal keeps its size through 150 layers.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for key, parameter in network.named_parameters():
+        if parameter.dim() > 1:
+            parameter.normal_(0, parameter[0].numel() ** -0.5, generator=generator)
+        elif key.endswith("bias"):
+            parameter.normal_(0, 0.1, generator=generator)
+        else:
+            parameter.uniform_(0.5, 1.5, generator=generator)
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 1.0
+    network.train()(x)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    """Builds and randomises their network; tests of one module share it."""
+    built = {}
+
+    def get(reference: str) -> nn.Module:
+        if reference not in built:
+            built.clear()
+            x = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(1))
+            built[reference] = randomise(build(*reference.split(":")), x)
+        return built[reference]
+
+    return get
