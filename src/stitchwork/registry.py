@@ -126,12 +126,14 @@ def create_model(
             number: 1000 for classifiers.
         in_chans: channels of the input image; without it the published number: 3 for classifiers.
         weights: ``"timm"`` or ``"torchvision"`` downloads the published weights; the path of a ``.safetensors``
-            file loads that; ``None`` leaves the random initialisation.
+            file loads that; ``None`` leaves the random initialisation. If the weights are for another number of
+            classes, all but the head is loaded, and the head stays fresh.
         **kwargs: the network's own arguments; without any, the published configuration.
 
     Raises:
         ValueError: unknown name, weights that do not exist or do not fit, an argument out of range.
         TypeError: an argument that the network does not have.
+        FileNotFoundError, ImportError, ConnectionError: the file, the library or the download of the weights failed.
     """
     sizes = {"num_classes": num_classes, "in_chans": in_chans}
     model = _find("model", name).build(**{k: v for k, v in sizes.items() if v is not None}, **kwargs)

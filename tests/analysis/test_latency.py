@@ -99,8 +99,8 @@ def test_bad_numbers(numbers, message):
 
 
 def test_the_warm_up_does_not_count_in_a_comparison(clock):
-    calls = {"a": clock.call("a", [100, 1, 1]), "b": clock.call("b", [1, 3, 3])}
-    assert compare_latency(calls, warmup=1, repeats=2)["ratio"].tolist() == pytest.approx([1, 3])
+    calls = {"a": clock.call("a", [100, 100, 100, 1, 1]), "b": clock.call("b", [1, 1, 1, 3, 3])}
+    assert compare_latency(calls, warmup=3, repeats=2)["ratio"].tolist() == pytest.approx([1, 3])
 
 
 def test_nothing_to_compare():

@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-OURS = ("stitchwork", "contract", "parity", "conftest")
 
 
 class Loader(importlib.machinery.SourceFileLoader):
@@ -68,9 +67,16 @@ class Recorder:
         self.passed += report.passed and report.when == "call"
 
 
+def is_ours(name, module):
+    """The package, and every test file: one that stayed would hold on to the package of the run before."""
+    test = TESTS in Path(getattr(module, "__file__", None) or "/").parents
+    return name != "__main__" and (test or name.partition(".")[0] == "stitchwork")
+
+
 def run(request):
-    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if is_ours(name, module):
+            del sys.modules[name]
     finder = Finder(f"stitchwork.{request['module']}", request["source"])
     recorder, output = Recorder(request["subject"]), io.StringIO()
     sys.meta_path.insert(0, finder)
