@@ -54,7 +54,7 @@ run: $(STAMP) ## execute the chapters again (PRESET=smoke, cpu or gpu) and recor
 	$(BIN)/stitchwork run notebooks/*.ipynb $(if $(PRESET),--preset $(PRESET))
 
 bench: $(STAMP) ## measure our networks against timm's and torchvision's
-	$(BIN)/stitchwork bench speed
+	$(BIN)/stitchwork bench speed --output book/data/bench_speed.json
 
 clean: ## remove the built book; `rm -r .venv` removes the environment too
 	rm -rf _build .pytest_cache .ruff_cache

@@ -73,8 +73,8 @@ class Without:
         self.finder = finder
     def find_spec(self, name, path=None, target=None):
         return None if name.split(".")[0] in hidden else self.finder.find_spec(name, path, target)
-    def invalidate_caches(self):
-        pass
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
 
 sys.meta_path[:] = map(Without, sys.meta_path)
 import torch

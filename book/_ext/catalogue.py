@@ -19,7 +19,7 @@ import stitchwork
 from stitchwork.analysis import count_multiply_adds, count_parameters
 from stitchwork.registry import Entry
 
-HEADER = ("Name", "Kind", "Paper", "Venue", "Year", "Parameters", "Multiply-adds", "Proved equal to", "Chapter")
+HEADER = ("Name", "Paper", "Venue", "Year", "Parameters", "Multiply-adds", "Proved equal to", "Chapter", "Kind")
 LIBRARIES = {"timm": "timm’s `{}`", "torchvision": "torchvision’s `{}`", "recorded": "the recorded fingerprint"}
 
 
@@ -54,7 +54,6 @@ def row(entry: Entry, bibliography: BibliographyData, written: set[str]) -> list
     title = paper.fields["title"].replace("{", "").replace("}", "")
     return [
         f"`{entry.name}`",
-        "block" if entry.kind == "block" else "network",
         f"{title} {{cite:p}}`{entry.paper}`",
         venue(paper.fields),
         paper.fields["year"],
@@ -62,6 +61,7 @@ def row(entry: Entry, bibliography: BibliographyData, written: set[str]) -> list
         f"{count_multiply_adds(module, input_size=size):,}",
         proof(entry.references),
         chapter(entry, written),
+        "block" if entry.kind == "block" else "network",
     ]
 
 

@@ -103,7 +103,7 @@ def bench_speed(
         raise ValueError(f"pairs must be at least 2, or there is no spread to report; got {pairs}")
     for name in names:
         if not references(name):
-            raise ValueError(f"neither timm nor torchvision has a network {name}; take of {', '.join(comparable())}")
+            raise ValueError(f"neither timm nor torchvision has a network {name}; try {', '.join(comparable())}")
     rows = []
     with quiet_machine():
         for name in names:

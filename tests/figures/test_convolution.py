@@ -151,6 +151,6 @@ def test_intervals_show_every_seed_the_mean_and_the_ends():
     assert dots_b.get_offsets()[:, 1].tolist() == [1, 1]
     assert marks.get_offsets()[:, 0].tolist() == [1.5]
     bar, mean = ax.get_lines()[:2]
-    assert bar.get_xdata() == [0.5, 3.5]
-    assert mean.get_xdata() == [2.0, 2.0]
+    assert list(bar.get_xdata()) == [0.5, 3.5]
+    assert list(mean.get_xdata()) == [2.0, 2.0]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]

@@ -193,7 +193,7 @@ MUTATIONS = [
     bug(
         "make_divisible_rounds_down",
         "layers.make_divisible",
-        "mobilenet_v2_035",
+        "mobilenet_v2_140",
         ("int(channels + divisor / 2)", "int(channels)"),
     ),
     bug(
@@ -221,7 +221,7 @@ MUTATIONS = [
         RESNET,
         "resnet18",
         (
-            "y = self.conv2(y)\n        return F.relu(y + self.shortcut(x))",
+            "y = self.conv2(y)\n        return F.relu(y + self.shortcut(x), inplace=True)",
             "y = self.conv2(y)\n        return F.relu(y) + self.shortcut(x)",
         ),
     ),
@@ -229,7 +229,10 @@ MUTATIONS = [
         "resnet_without_shortcut",
         RESNET,
         "resnet18",
-        ("y = self.conv2(y)\n        return F.relu(y + self.shortcut(x))", "return F.relu(self.conv2(y))"),
+        (
+            "y = self.conv2(y)\n        return F.relu(y + self.shortcut(x), inplace=True)",
+            "return F.relu(self.conv2(y))",
+        ),
     ),
     bug(
         "resnet_pool_without_padding",

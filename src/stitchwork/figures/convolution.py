@@ -182,9 +182,9 @@ def draw_bottlenecks(widths: Mapping[str, Sequence[float]], labels: Sequence[str
         widths: a title and the channel counts at the joints of the block each; the shortcut joins first and last.
         labels: the names of the layers between the joints.
     """
-    figure, axes = plt.subplots(1, len(widths), figsize=(7.2, 3.0), sharey=True)
+    figure, axes = plt.subplots(1, len(widths), figsize=(7.2, 3.0), sharey=True, squeeze=False)
     tallest = max(max(channels) for channels in widths.values())
-    for ax, (title, channels) in zip(axes, widths.items()):
+    for ax, (title, channels) in zip(axes[0], widths.items()):
         for x, (start, end) in enumerate(pairwise(channels)):
             corners = [(x, start / 2), (x + 1, end / 2), (x + 1, -end / 2), (x, -start / 2)]
             ax.add_patch(Polygon(corners, facecolor=PALETTE["sky"], edgecolor="none", alpha=0.35))
