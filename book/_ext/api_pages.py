@@ -57,8 +57,14 @@ def typeset(app: Sphinx, what: str, name: str, obj, options, lines: list[str]) -
     lines[:] = text.split("\n")
 
 
+def plain_signature(app: Sphinx, what: str, name: str, obj, options, signature: str | None, returns: str | None):
+    """A command's signature without what typer adds to each type."""
+    return re.sub(r"~?typing\.Annotated\[(.*?), <typer[^>]*>\]", r"\1", signature or ""), returns
+
+
 def setup(app: Sphinx) -> dict:
     """Register with Sphinx."""
     app.add_directive("modules", Modules)
     app.connect("autodoc-process-docstring", typeset)
+    app.connect("autodoc-process-signature", plain_signature)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -183,6 +183,18 @@ def test_the_caller_keeps_random_states_mode_and_device():
     assert model.training
 
 
+def test_the_average_includes_the_statistics_of_batch_norm():
+    model, seen = network(), []
+    model.register_forward_pre_hook(lambda module, _args: seen.append(module[1].running_mean.clone()))
+    history = quick(model, recipe=replace(FAST, epochs=1, ema=0.9))
+    averaged, *later = [*seen[1:], model[1].running_mean]  # after each step
+    for n, mean in enumerate(later, 1):
+        decay = min(0.9, (1 + n) / (10 + n))
+        averaged = decay * averaged + (1 - decay) * mean
+    assert torch.allclose(history.ema[1].running_mean, averaged, atol=1e-6)
+    assert not torch.allclose(averaged, model[1].running_mean, atol=1e-3)
+
+
 def test_frozen_parameters_stay():
     model = network()
     before = model[0].weight.detach().clone()
