@@ -104,10 +104,10 @@ def test_bars_of_costs_are_stacked():
 
 
 def test_a_curve_with_a_tilde_is_dashed_and_loses_it():
-    (ax,) = figures.draw_curves([1, 10], {"measured": [3, 4], "~limit": [9, 9]}, "x", "y").axes
-    measured, limit = ax.get_lines()
+    figure = figures.draw_curves([1, 10], {"measured": [3, 4], "~limit": [9, 9]}, "x", "y")
+    measured, limit = figure.axes[0].get_lines()
     assert (measured.get_linestyle(), limit.get_linestyle()) == ("-", "--")
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["measured", "limit"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["measured", "limit"]
     assert measured.get_ydata().tolist() == [3, 4]
 
 

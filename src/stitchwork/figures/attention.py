@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
+from matplotlib.ticker import MaxNLocator
 
 from stitchwork.figures.style import INK, PALETTE
 
@@ -145,7 +146,9 @@ def draw_row_and_column_gates(panels: Mapping[str, tuple[np.ndarray, np.ndarray,
         side.plot(rows, np.arange(len(rows)), color=PALETTE["blue"])
         side.set(ylim=(len(rows) - 0.5, -0.5), yticks=[])
         side.set_title("rows", fontsize=9.5)
+        side.xaxis.set_major_locator(MaxNLocator(2))
         below.plot(np.arange(len(columns)), columns, color=PALETTE["vermilion"])
         below.set(xlim=(-0.5, len(columns) - 0.5), xticks=[], ylabel="columns")
+        below.yaxis.set_major_locator(MaxNLocator(2))
         corner.axis("off")
     return figure

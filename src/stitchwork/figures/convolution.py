@@ -171,7 +171,7 @@ def draw_curves(x: Sequence[float], curves: Mapping[str, Sequence[float]], xlabe
     ax.set_xticks(x, [f"{value:g}" for value in x])
     ax.minorticks_off()
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend()
+    figure.legend(loc="outside upper center", ncols=len(curves))
     return figure
 
 
