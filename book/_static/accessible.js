@@ -7,6 +7,13 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   // Bibliography entries are announced as such; the list around them must not promise list items.
   document.querySelectorAll(".citation-list").forEach((list) => list.removeAttribute("role"));
+  // Wide tables and formulas scroll: the keyboard must be able to reach them.
+  const reachable = () =>
+    document.querySelectorAll(".pst-scrollable-table-container, .dt-layout-table, div.math").forEach((box) => {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    });
+  window.addEventListener("load", reachable);
+  window.addEventListener("resize", reachable);
   // Chinese words are to be read, and hyphenated, as Chinese.
   document.querySelectorAll("dl.glossary dt").forEach((term) => {
     if (/\p{Script=Han}/u.test(term.textContent)) term.lang = "zh-Hans";

@@ -93,15 +93,13 @@ def checked_cells(notebook: Notebook) -> list[str]:
 def figures_described(notebook: Notebook) -> list[str]:
     complaints = []
     for cell in code(notebook):
-        pictures = [
-            out for out in cell.outputs if "image/png" in out.get("data", {}) or "image/svg+xml" in out.get("data", {})
-        ]
-        if not pictures:
+        shown = [out for out in cell.outputs if "data" in out and "scrapbook" not in out.metadata]
+        if not any({"image/png", "image/svg+xml"} & out.data.keys() for out in shown):
             continue
         metadata = cell.metadata.get("mystnb", {})
         figure, alt = metadata.get("figure", {}), metadata.get("image", {}).get("alt", "")
-        if len(pictures) > 1:
-            complaints.append(f"{len(pictures)} pictures, one description: {first_line(cell)}")
+        if len(shown) > 1:
+            complaints.append(f"{len(shown)} results under one caption: {first_line(cell)}")
         if len(alt.split()) < 4:
             complaints.append(f"no alt text: {first_line(cell)}")
         if not figure.get("caption") or not figure.get("name", "").startswith("fig-"):
@@ -263,6 +261,7 @@ BREAKAGES: list[tuple[Callable[[Notebook], list[str]], Callable[[Notebook], obje
     (figures_described, lambda nb: nb.cells[7].metadata["mystnb"]["figure"].update(name="one")),
     (figures_described, lambda nb: nb.cells[7].metadata.clear()),
     (figures_described, put(7, new_output("display_data", {"image/png": ""}))),
+    (figures_described, put(7, new_output("execute_result", {"text/plain": "Text(0.5, 0, 'x')"}, execution_count=6))),
     (figures_described, source(11, "![](picture.png)")),
     (no_paths, source(13, 'open("/home/me/file")')),
     (no_paths, source(13, 'open(r"C:\\data")')),
