@@ -205,7 +205,10 @@ def is_up_to_date(destination: Path, source: NotebookNode, record: Mapping[str, 
 
 
 def with_outputs(source: NotebookNode, executed: NotebookNode, folder: str) -> NotebookNode:
-    """The source notebook with the outputs of its executed copy, counted 1 to n, and free of this machine's paths."""
+    """The source notebook with the outputs of its executed copy, counted 1 to n, and free of this machine's paths.
+
+    Progress bars and warnings (the error stream) belong to a run and not to the page: they are left out.
+    """
     result = nbformat.from_dict(source)
     result.cells = own_cells(result)
     result.metadata.pop("widgets", None)
@@ -218,7 +221,9 @@ def with_outputs(source: NotebookNode, executed: NotebookNode, folder: str) -> N
         cell.metadata.pop("execution", None)
         cell.execution_count = None
         cell.outputs = [
-            without_paths(output, folder) for output in done.outputs if WIDGET not in output.get("data", {})
+            without_paths(output, folder)
+            for output in done.outputs
+            if output.get("name") != "stderr" and WIDGET not in output.get("data", {})
         ]
         if done.execution_count is not None:
             count += 1
