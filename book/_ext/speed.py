@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 RECORD = Path("book", "data", "bench_speed.json")
-HEADER = ("Network", "Against", "Mode", "Ours, images/s", "Theirs, images/s", "Ratio", "Quartiles of the ratio")
+HEADER = ("Network", "Against", "Mode", "Ours, images/s", "Theirs, images/s", "Ratio", "Quartiles")
 MODES = {"eval": "evaluation", "train": "training step"}
 
 

@@ -2,11 +2,15 @@
 
 import copy
 
+import pytest
 import torch
 from torch import _dynamo as dynamo
+from torch import nn
 
 from .probes import assert_same, noise
 from .subjects import SMALL, over
+
+OLD_POOLING = torch.__version__ < "2.7"
 
 
 def check_one_graph(build, shape):
@@ -64,6 +68,8 @@ def test_one_graph(subject):
 
 @over(SMALL)
 def test_one_graph_for_all_sizes(subject):
+    if OLD_POOLING and any(isinstance(module, nn.MaxPool2d) for module in subject.build().modules()):
+        pytest.skip("before torch 2.7, compiled max pooling takes odd and even sizes for two cases, and compiles again")
     # Height and width differ at first, or the compiler takes them for one number.
     check_one_graph_for_all_sizes(subject.build, subject.default_size[0], [(2, 40, 48), (5, 64, 33), (4, 37, 37)])
 

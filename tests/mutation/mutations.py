@@ -221,7 +221,7 @@ MUTATIONS = [
         RESNET,
         "resnet18",
         (
-            "y = self.conv2(y)\n        return F.relu(y + self.shortcut(x), inplace=True)",
+            "y = self.conv2(y)\n        y += self.shortcut(x)\n        return F.relu(y, inplace=True)",
             "y = self.conv2(y)\n        return F.relu(y) + self.shortcut(x)",
         ),
     ),
@@ -230,7 +230,7 @@ MUTATIONS = [
         RESNET,
         "resnet18",
         (
-            "y = self.conv2(y)\n        return F.relu(y + self.shortcut(x), inplace=True)",
+            "y = self.conv2(y)\n        y += self.shortcut(x)\n        return F.relu(y, inplace=True)",
             "return F.relu(self.conv2(y))",
         ),
     ),
