@@ -7,11 +7,15 @@ registry:
 * ``CHAPTER``: the notebook that teaches it;
 * ``BLOCKS`` or ``MODELS``: for each public name the callable that builds it;
 * ``REFERENCES``: for each name the published implementations that it is proved equal to, such as
-  ``"torchvision:resnet50"``, ``"timm:resnet50"`` or ``"recorded:se"`` (a recorded fingerprint).
+  ``"torchvision:resnet50"``, ``"timm:resnet50"``, ``"recorded:se"`` (a recorded fingerprint; ``"recorded:danet.head"``
+  is that of another configuration), or ``"transcription:aft_local"`` (the paper's equations, written out);
+* ``LAYOUT``, where it is not ``"image"``, the (B, C, H, W) of the others: ``"sequence"`` is (B, T, C), ``"series"`` is
+  (B, C, N, T), N series of T steps.
 """
 
 import difflib
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,11 +36,18 @@ class Entry:
     chapter: str
     references: tuple[str, ...]
     module: str
+    layout: str = "image"
 
     @property
     def constructor(self) -> type[nn.Module]:
         """The class that is built, without the arguments that make the variant."""
         return getattr(self.build, "func", self.build)
+
+    @property
+    def needs_size(self) -> bool:
+        """Whether the parameters depend on the image size, so that ``size=(H, W)`` must be given."""
+        size = inspect.signature(self.build).parameters.get("size")
+        return size is not None and size.default is inspect.Parameter.empty
 
 
 def collect(kind: str, modules) -> dict[str, Entry]:
@@ -53,7 +64,8 @@ def collect(kind: str, modules) -> dict[str, Entry]:
             if name not in module.REFERENCES:
                 raise ValueError(f"{module.__name__}.REFERENCES lacks {name!r}: say what it is proved equal to")
             references = tuple(module.REFERENCES[name])
-            entries[name] = Entry(name, kind, build, module.PAPER, module.CHAPTER, references, module.__name__)
+            layout = getattr(module, "LAYOUT", "image")
+            entries[name] = Entry(name, kind, build, module.PAPER, module.CHAPTER, references, module.__name__, layout)
     return dict(sorted(entries.items()))
 
 

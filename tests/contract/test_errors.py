@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from .probes import noise
-from .subjects import EVERY, SMALL, over
+from .subjects import EVERY, SMALL, SMALL_BLOCKS, over
 
 # Arguments for which zero is a meaning of its own; they refuse -1 instead.
 ZERO_IS_LEGAL = {"num_classes", "dropout"}
@@ -87,7 +87,13 @@ def test_refuses_inputs(subject):
 
 @over(SMALL)
 def test_refuses_small(subject):
-    check_refuses_small(subject.build, subject.default_size[0])
+    check_refuses_small(subject.at(1, 1), subject.default_size[0])
+
+
+@over([subject for subject in SMALL_BLOCKS if subject.entry.needs_size])
+def test_refuses_another_size(subject):
+    module = subject.at(9, 5)()
+    check_refused(lambda: module(noise((2, subject.dim, 5, 9))), "size", "(9, 5)", "(5, 9)")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from stitchwork.analysis import gradient_support
 
 from .probes import assert_same, awaken, exact, noise
-from .subjects import BLOCKS, DIM, over
+from .subjects import BLOCKS, over
 
 # name: pixels of 14 x 14 that reach the centre, the rows and columns they span, and whether a permutation of the input
 # pixels permutes the output likewise (a module that does not know where a pixel is).
@@ -55,9 +55,9 @@ def check_permutation(build, shape, equivariant):
 @over(BLOCKS)
 def test_gradient_support(subject):
     pixels, extent, _ = behaviour(subject.name)
-    check_gradient_support(subject.build, DIM, pixels, extent)
+    check_gradient_support(subject.at(14, 14), subject.dim, pixels, extent)
 
 
 @over(BLOCKS)
 def test_permutation(subject):
-    check_permutation(subject.build, (2, DIM, 14, 14), behaviour(subject.name)[2])
+    check_permutation(subject.at(14, 14), (2, subject.dim, 14, 14), behaviour(subject.name)[2])

@@ -4,45 +4,10 @@ Each was found in a public implementation, or is what a well-known one does diff
 in the file exactly once, so that a changed source shows here.
 """
 
-from dataclasses import dataclass
+import importlib
+from pathlib import Path
 
-
-@dataclass(frozen=True)
-class Mutation:
-    """One bug.
-
-    Args:
-        id: what it is.
-        module: the file, as a module of the package.
-        replacements: pairs of old and new text.
-        subject: the registered name whose tests must notice.
-    """
-
-    id: str
-    module: str
-    replacements: tuple[tuple[str, str], ...]
-    subject: str
-
-
-def bug(id, module, subject, *replacements):
-    return Mutation(id, module, replacements, subject)
-
-
-def apply(mutation, source):
-    """The source with the bug in it.
-
-    Raises:
-        LookupError: a text is not there exactly once.
-    """
-    for old, new in mutation.replacements:
-        if source.count(old) != 1:
-            raise LookupError(
-                f"the mutation {mutation.id!r} is stale: {mutation.module} has {source.count(old)} times {old!r}, "
-                "not once; bring the list of mutations up to date"
-            )
-        source = source.replace(old, new)
-    return source
-
+from mutation import bug
 
 SE, CBAM, COORD = "blocks.se", "blocks.cbam", "blocks.coord_attention"
 SEPARABLE, CONV = "blocks.depthwise_separable_conv", "layers.conv_norm_act"
@@ -253,3 +218,6 @@ MUTATIONS = [
         ("inner, inner, 3, stride, groups=groups", "inner, inner, 3, stride"),
     ),
 ]
+# The further groups of modules have a file each.
+for path in sorted(Path(__file__).parent.glob("bugs_*.py")):
+    MUTATIONS += importlib.import_module(path.stem).MUTATIONS

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mutations import MUTATIONS, Mutation, apply
+from mutation import Mutation, apply
+from mutations import MUTATIONS
 from worker import TESTS
 
 

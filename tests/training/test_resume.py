@@ -46,6 +46,14 @@ class Trap(nn.Module):
         return self.inner(x)
 
 
+@pytest.fixture(autouse=True)
+def listening_to_ctrl_c():
+    """Python's own handler, also where the tests run in the background, whose processes ignore Ctrl-C."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
 def press_ctrl_c():
     signal.raise_signal(signal.SIGINT)
 

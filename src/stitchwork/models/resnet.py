@@ -137,9 +137,9 @@ class ResNet(Classifier):
         self.pyramid_channels = tuple(width * expansion for width in (64, 128, 256, 512))
 
         self.stem = (
-            nn.Sequential(ConvNormAct(in_chans, 32, 3, 2), ConvNormAct(32, 32, 3), ConvNormAct(32, 64, 3, act=None))
+            nn.Sequential(ConvNormAct(in_chans, 32, 3, 2), ConvNormAct(32, 32, 3), ConvNormAct(32, 64, 3))
             if deep_stem
-            else ConvNormAct(in_chans, 64, 7, 2, act=None)
+            else ConvNormAct(in_chans, 64, 7, 2)
         )
         self.pool = nn.MaxPool2d(3, 2, padding=1)
 
@@ -158,8 +158,7 @@ class ResNet(Classifier):
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
         """Four feature maps, at strides 4, 8, 16 and 32: (B, ``pyramid_channels[i]``, H_i, W_i)."""
         self.check_input(x)
-        # ReLU and max pooling commute; after the pooling, ReLU has a quarter of the work.
-        x = F.relu(self.pool(self.stem(x)), inplace=True)  # (B, 64, H / 4, W / 4)
+        x = self.pool(self.stem(x))  # (B, 64, H / 4, W / 4)
         c2 = self.layer1(x)  # (B, 64 e, H / 4, W / 4)
         c3 = self.layer2(c2)  # (B, 128 e, H / 8, W / 8)
         c4 = self.layer3(c3)  # (B, 256 e, H / 16, W / 16)

@@ -1,0 +1,55 @@
+"""Numbers that show a defect: each function takes a module and gives 0, or nearly so, if it is sound."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from stitchwork.analysis import deviation, fingerprint, images, recorded
+
+
+def distance_from_published(name: str) -> Callable[[nn.Module], float]:
+    """How far a module's function is from the published implementation of block ``name``, by their fingerprints."""
+
+    def measure(module: nn.Module) -> float:
+        record = recorded(name)["canonical"]
+        (shape,) = record["in"]
+        return deviation(fingerprint(module, images(*shape[1:])), record)
+
+    return measure
+
+
+@torch.no_grad()
+def leak_between_images(module: nn.Module, shape: tuple[int, int, int] = (64, 14, 14)) -> float:
+    """How much the output for the first image changes when the second image does, relative to its size."""
+    x = noise(2, *shape)
+    other = x.clone()
+    other[1] = noise(1, *shape, seed=1)[0]
+    module = module.double().eval()
+    before, after = module(x.clone())[0], module(other)[0]
+    return ((after - before).norm() / before.norm()).item()
+
+
+@torch.no_grad()
+def damage_to_the_input(module: nn.Module, shape: tuple[int, int, int] = (64, 14, 14)) -> float:
+    """The share of the input's numbers that the module overwrites."""
+    x = noise(2, *shape)
+    given = x.clone()
+    module.double().eval()(given)
+    return (given != x).double().mean().item()
+
+
+@torch.no_grad()
+def not_finite_at_one_pixel(module: nn.Module, channels: int = 64) -> float:
+    """The share of the output that is not finite where the image is a single pixel; infinity if that fails."""
+    try:
+        y = module.double().eval()(noise(2, channels, 1, 1))
+    except RuntimeError:
+        return math.inf
+    return (~y.isfinite()).double().mean().item()
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal numbers, float64, the same for the same seed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
