@@ -118,8 +118,11 @@ FLOORS = {
     "analysis": {"analysis"},
     "figures": {"figures"},
     "notebooks": {"presets", "provenance"},
-    "bench": {"registry", "weights", "provenance"},
-    "__init__": {"presets", "provenance", "registry"},
+    "stitching": {"analysis", "registry"},
+    "errata": {"errata", "analysis", "blocks", "layers", "registry"},
+    "transcriptions": {"transcriptions"},
+    "bench": {"bench", "analysis", "provenance", "registry", "transcriptions", "weights"},
+    "__init__": {"presets", "provenance", "registry", "stitching"},
 }
 PARENTS = {
     "data": {"layers", "provenance"},

@@ -52,7 +52,7 @@ def typeset(app: Sphinx, what: str, name: str, obj, options, lines: list[str]) -
         return
     text = "\n".join(lines)
     text = re.sub(r"^Paper: (\w+)", r"Paper: :cite:t:`\1`", text, flags=re.MULTILINE)
-    text = re.sub(r"^(Paper|Cost|Where this differs)\b", r"**\1**", text, flags=re.MULTILINE)
+    text = re.sub(r"^(Paper|Cost|Growth|Where this differs)\b", r"**\1**", text, flags=re.MULTILINE)
     text = re.sub(r"(?<!::)\n\n(?=    (?! )\S)", "\n\n.. code-block:: text\n\n", text)
     lines[:] = text.split("\n")
 

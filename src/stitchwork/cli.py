@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-bench = typer.Typer(help="Measure how fast our networks are.", no_args_is_help=True, rich_markup_mode=None)
+bench = typer.Typer(help="Measure how fast our networks and blocks are.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench, name="bench")
 
 
@@ -281,6 +281,40 @@ def speed(
 
     chosen = comparable() if every else names or DEFAULT
     bench_speed(chosen, pairs, batch=batch, pixels=pixels, output=output, report=report)
+    if output is not None:
+        typer.echo(f"record: {output}")
+
+
+@bench.command()
+@plain_errors("analysis")
+def blocks(
+    names: Annotated[list[str] | None, typer.Argument(help="Blocks for images; without any, all.")] = None,
+    budget: Annotated[float, typer.Option(help="Seconds of timing for each block and size.")] = 2.0,
+    output: Annotated[
+        Path | None, typer.Option(help="A JSON file for the rows, the growth, the conditions and the machine.")
+    ] = None,
+) -> None:
+    """Time and peak memory of the blocks at 32, 64 and 128 pixels, against their plain forms.
+
+    On one CPU thread, or on the GPU if there is one. A ratio above 1 means that ours is faster.
+    """
+    from stitchwork.bench import bench_blocks
+
+    columns = "{:<29} {:>4} {:>10} {:>13} {:>9} {:>9}  {:<19} {:>8} {:>8}"
+    header = ("block", "side", "parameters", "multiply-adds", "ms", "plain ms", "ratio (quartiles)", "MB", "plain MB")
+    typer.echo(columns.format(*header))
+
+    def report(row) -> None:
+        plain, ratio, memory = "-", "-", "-"
+        if row.ratio is not None:
+            plain, memory = f"{row.plain_milliseconds:.2f}", f"{row.plain_peak_bytes / 2**20:.1f}"
+            ratio = f"{row.ratio:.2f} ({row.q1:.2f}-{row.q3:.2f})"
+        ours = f"{row.parameters:,}", f"{row.multiply_adds:,}", f"{row.milliseconds:.2f}"
+        typer.echo(columns.format(row.block, row.side, *ours, plain, ratio, f"{row.peak_bytes / 2**20:.1f}", memory))
+
+    _, growths = bench_blocks(names or None, budget, output=output, report=report)
+    typer.echo("\ngrowth of the time with the number of pixels N")
+    show_table([(g.block, f"N^{g.exponent:.2f}", f"documented: N^{g.claimed:g}") for g in growths])
     if output is not None:
         typer.echo(f"record: {output}")
 

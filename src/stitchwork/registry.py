@@ -93,9 +93,16 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in _entries("model") if fnmatch(name, pattern)]
 
 
-def list_blocks(pattern: str = "*") -> list[str]:
-    """The names of the plug-in modules that match a glob such as ``"*attention"``."""
-    return [name for name in _entries("block") if fnmatch(name, pattern)]
+def list_blocks(pattern: str = "*", layout: str | None = None) -> list[str]:
+    """The names of the plug-in modules that match a glob such as ``"*attention"``.
+
+    Args:
+        pattern: the glob.
+        layout: only those that take this: ``"image"``, (B, C, H, W); ``"sequence"``, (B, T, C); or ``"series"``,
+            (B, C, N, T).
+    """
+    entries = _entries("block")
+    return [name for name in entries if fnmatch(name, pattern) and layout in (None, entries[name].layout)]
 
 
 def describe(name: str) -> Entry:

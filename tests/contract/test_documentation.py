@@ -35,6 +35,9 @@ def check_module_documented(module):
         f"{module.__name__}: the docstring has no paragraph 'Where this differs: '"
     )
     assert re.search(r"\bcost\b", text, re.IGNORECASE), f"{module.__name__}: the docstring says nothing of the cost"
+    if hasattr(module, "BLOCKS"):
+        growth = re.search(r"^Growth: N\^(1|1\.5|2)\b", text, re.MULTILINE)
+        assert growth, f"{module.__name__}: the docstring has no line 'Growth: N^1', or N^1.5 or N^2"
 
 
 def check_entry(entry):

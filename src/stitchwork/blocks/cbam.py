@@ -10,6 +10,8 @@ both decisions a second summary beside the mean: the maximum, which notices a si
 Cost: 2 C^2/r + C/r + C + 2 k^2 + 2 parameters; 4 C^2/r + 2 k^2 HW multiply-adds for the gates, 2 BCHW for the
 scaling.
 
+Growth: N^1 with the number of pixels N = HW.
+
 Where this differs: the official code has biases in the MLP, a BatchNorm behind the k x k convolution (the paper
 mentions none), and stacks the two planes as (max, mean), where eq. 3 writes (mean, max). Those are the default here.
 Widely copied versions drop the biases and the BatchNorm and turn the planes round, so official weights do not fit them.

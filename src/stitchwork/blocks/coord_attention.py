@@ -11,6 +11,8 @@ row and one over each column, remember the row and the column:
 Cost, with m = max(8, C/r): 3 C m + 3 m + 2 C parameters; 2 C m (H + W) multiply-adds for the gates and 2 BCHW for the
 scaling.
 
+Growth: N^1 with the number of pixels N = HW.
+
 Where this differs: nothing in the result. As in the official code, W1 has a bias, which the BatchNorm behind it
 subtracts again, so that training never moves it. The official code calls the input ``identity``, as if there were a
 residual connection; it is a factor (eq. 9).

@@ -8,6 +8,8 @@ once: it looks at the k x k neighbourhood and it mixes channels. Done one after 
 that is 1/C' + 1/k^2 of the multiply-adds (section 3.1): one eighth to one ninth for k = 3. Parameters, with the two
 BatchNorms: C k^2 + C C' + 2 C + 2 C'.
 
+Growth: N^1 with the number of pixels N = HW.
+
 Where this differs: as in figure 3 of the paper, each of the two convolutions has its BatchNorm and its activation, and
 no bias. Xception's separable convolution has nothing in between; copies often add biases that the BatchNorm cancels.
 """

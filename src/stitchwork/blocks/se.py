@@ -10,6 +10,8 @@ channels by the result:
 
 Cost: 2 C^2/r + C/r + C parameters, 2 C^2/r multiply-adds for the gate and BCHW for the scaling.
 
+Growth: N^1 with the number of pixels N = HW.
+
 Where this differs: the paper writes eq. 3 without biases; the official Caffe networks have them, and so has the
 default here (``bias=False`` gives the equation). Many copies leave the biases out.
 """

@@ -7,13 +7,10 @@ what is freed, because fetching zeroed pages from the kernel takes a third of a 
 ran before.
 """
 
-import ctypes
 import json
 import os
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,15 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stitchwork.bench.clock import LAYOUTS, THREADS, quiet_machine, seconds
 from stitchwork.provenance import environment
 from stitchwork.registry import create_model, describe, list_models
 from stitchwork.weights import load_state_dict_from
 
 LIBRARIES = ("torchvision", "timm")
 DEFAULT = ("mobilenet_v1", "mobilenet_v2", "resnet18", "resnet50", "resnext50_32x4d")
-BATCH, PIXELS, THREADS = 8, 224, 1
+BATCH, PIXELS = 8, 224
 MODES = ("eval", "train")
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 @dataclass(frozen=True)
@@ -116,25 +113,6 @@ def bench_speed(
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         Path(output).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return rows
-
-
-@contextmanager
-def quiet_machine() -> Iterator[None]:
-    """One thread, and an allocator that keeps what is freed (glibc only; elsewhere it stays as it is)."""
-    m_trim_threshold, m_mmap_max = -1, -4
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        pass
-    else:
-        mallopt(m_mmap_max, 0)
-        mallopt(m_trim_threshold, 2**31 - 1)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def compare(name: str, pairs: int, batch: int, pixels: int) -> Iterator[Row]:
@@ -245,19 +223,3 @@ def make_step(network: nn.Module, x: Tensor, mode: str, layout: str) -> Callable
         optimiser.step()
 
     return step
-
-
-def seconds(step: Callable[[], None]) -> float:
-    """How long one call takes: on a GPU by the clock; on one CPU thread in that thread's own time.
-
-    The latter is the clock's time on a machine that does nothing else, and does not count other people's work.
-    """
-    if not torch.cuda.is_available():
-        start = time.process_time()
-        step()
-        return time.process_time() - start
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    step()
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
