@@ -9,11 +9,31 @@ from .subjects import SMALL, over
 
 # Parameters that rightly get no gradient in training: source file -> {pattern of the path: reason}.
 WITHOUT_GRADIENT = {
+    "acmix": {
+        "position.bias": "it adds the same number to the logits of all keys of a pixel, which the softmax does not see"
+    },
     "coord_attention": {"mix.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
+    "cot": {"choose.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
+    "criss_cross": {"key.bias": "it adds the same number to the logits of all keys, which the softmax does not see"},
+    "danet": {
+        "position.1.key.bias": "it adds the same number to the logits of all keys, which the softmax does not see"
+    },
+    "danet_position": {"key.bias": "it adds the same number to the logits of all keys, which the softmax does not see"},
+    "double_attention": {
+        "gather.bias": "it adds the same number to the logits of all pixels, which the softmax does not see"
+    },
+    "gam": {
+        "spatial.0.bias": "as in the public versions, a bias in front of a BatchNorm, which subtracts it",
+        "spatial.3.bias": "as in the public versions, a bias in front of a BatchNorm, which subtracts it",
+    },
     "mobilenet_v2": {
         "stages.*.project.norm.bias": "the projection is linear, so its shift passes through the next 1x1 convolution "
         "as a constant of each channel, which the BatchNorm behind that subtracts"
     },
+    "snake_conv": {
+        "conv_y.*": "as in the official code, a module holds the kernels of both axes and uses that of its own"
+    },
+    "split_attention": {"fuse.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
 }
 
 

@@ -36,7 +36,7 @@ def check_half_module(build, shape):
     y = module(x.bfloat16())
     assert y.dtype == torch.bfloat16, f"bfloat16 in, {y.dtype} out"
     _assert_near(y, expected, "the output of the bfloat16 module")
-    module.train()(x.bfloat16()).sum().backward()
+    module.train()(x.bfloat16().requires_grad_()).sum().backward()  # the input, for modules without parameters
     broken = [name for name, p in module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     assert not broken, f"gradient in bfloat16 not finite: {broken}"
 

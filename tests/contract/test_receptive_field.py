@@ -15,10 +15,44 @@ from .subjects import BLOCKS, over
 # name: pixels of 14 x 14 that reach the centre, the rows and columns they span, and whether a permutation of the input
 # pixels permutes the output likewise (a module that does not know where a pixel is).
 PUBLISHED = {
+    "acmix": (49, (7, 7), False),
+    "aspp": (196, (14, 14), False),
+    "axial_attention": (27, (14, 14), False),
     "cbam": (196, (14, 14), False),
+    "clo_attention": (196, (14, 14), False),
+    "context_module": (196, (14, 14), False),
     "coord_attention": (27, (14, 14), False),
+    "cot": (196, (14, 14), False),
+    "criss_cross": (27, (14, 14), False),
+    "danet": (196, (14, 14), False),
+    "danet_channel": (196, (14, 14), True),
+    "danet_position": (196, (14, 14), True),
+    # Taps that move: which pixels they meet depends on the weights, here those of this test and four images.
+    "deformable_conv": (23, (5, 5), False),
+    "deformable_conv_v1": (23, (5, 5), False),
+    "deformable_conv_v3": (25, (5, 5), False),
     "depthwise_separable_conv": (9, (3, 3), False),
+    "dilated_conv": (9, (3, 3), False),
+    "double_attention": (196, (14, 14), True),
+    "eca": (196, (14, 14), True),
+    "ema": (196, (14, 14), False),
+    "fca": (196, (14, 14), False),
+    "gam": (169, (13, 13), False),
+    "irmb": (196, (14, 14), False),
+    "parnet": (196, (14, 14), False),
+    "partial_conv": (9, (3, 3), False),
+    "psa": (196, (14, 14), False),
+    # A maximum passes the gradient to one pixel: with these inputs 185 are the maximum of a window in some channel.
+    "safm": (185, (14, 14), False),
+    "scconv": (196, (14, 14), False),
     "se": (196, (14, 14), True),
+    "sea_attention": (196, (14, 14), False),
+    "selective_kernel": (196, (14, 14), False),
+    "shuffle_attention": (196, (14, 14), True),
+    "simam": (196, (14, 14), True),
+    "snake_conv": (196, (14, 14), False),
+    "split_attention": (196, (14, 14), False),
+    "triplet_attention": (147, (14, 14), False),
 }
 
 

@@ -32,7 +32,7 @@ def check_single_item_in_training(build, shape):
     """A batch of one goes through training mode, forward and backward."""
     assert shape[0] == 1
     try:
-        y = build().train()(noise(shape))
+        y = build().train()(noise(shape).requires_grad_())  # the input, for modules without parameters
     except ValueError as error:  # of a BatchNorm that sees one value in each channel
         raise AssertionError(f"a batch of one is refused in training mode: {error}") from error
     assert y.isfinite().all(), "a batch of one in training mode gives values that are not finite"

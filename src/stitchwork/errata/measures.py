@@ -21,13 +21,13 @@ def distance_from_published(name: str) -> Callable[[nn.Module], float]:
 
 
 @torch.no_grad()
-def leak_between_images(module: nn.Module, shape: tuple[int, int, int] = (64, 14, 14)) -> float:
-    """How much the output for the first image changes when the second image does, relative to its size."""
+def leak_between_images(module: nn.Module, shape: tuple[int, int, int] = (64, 14, 14), changed: int = 1) -> float:
+    """How much the output for one of two images changes, relative to its size, when the other, ``changed``, does."""
     x = noise(2, *shape)
     other = x.clone()
-    other[1] = noise(1, *shape, seed=1)[0]
+    other[changed] = noise(1, *shape, seed=1)[0]
     module = module.double().eval()
-    before, after = module(x.clone())[0], module(other)[0]
+    before, after = module(x.clone())[1 - changed], module(other)[1 - changed]
     return ((after - before).norm() / before.norm()).item()
 
 
@@ -45,7 +45,7 @@ def not_finite_at_one_pixel(module: nn.Module, channels: int = 64) -> float:
     """The share of the output that is not finite where the image is a single pixel; infinity if that fails."""
     try:
         y = module.double().eval()(noise(2, channels, 1, 1))
-    except RuntimeError:
+    except (RuntimeError, ZeroDivisionError):
         return math.inf
     return (~y.isfinite()).double().mean().item()
 

@@ -29,6 +29,19 @@ def check_image(x: Tensor, channels: int, owner: str, min_size: int = 1) -> None
         )
 
 
+def check_size(x: Tensor, size: tuple[int, int], owner: str) -> None:
+    """Refuse images (B, C, H, W) of another height and width than the ``size`` that a module was built for.
+
+    Raises:
+        ValueError: says which size was expected, which came, and what to do.
+    """
+    if tuple(x.shape[2:]) != tuple(size):
+        raise ValueError(
+            f"{owner} was built for images of size {tuple(size)}; got {tuple(x.shape[2:])}: "
+            f"build it with size={tuple(x.shape[2:])}, or resize the images"
+        )
+
+
 def check_positive(owner: str, **arguments: float) -> None:
     """Refuse constructor arguments that are not greater than zero.
 
@@ -38,3 +51,17 @@ def check_positive(owner: str, **arguments: float) -> None:
     for name, value in arguments.items():
         if value <= 0:
             raise ValueError(f"{owner}: {name} must be greater than 0; got {value}")
+
+
+def check_multiple(owner: str, dim: int, **divisors: int) -> None:
+    """Refuse a ``dim`` that the constructor arguments ``divisors`` do not divide.
+
+    Raises:
+        ValueError: names the owner, ``dim``, the argument that does not divide it, and both values.
+    """
+    for name, divisor in divisors.items():
+        if dim % divisor:
+            raise ValueError(
+                f"{owner}: dim must be a multiple of {name}={divisor}; got dim={dim}: "
+                f"take {-(-dim // divisor) * divisor} channels, or another {name}"
+            )
