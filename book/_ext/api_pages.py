@@ -11,11 +11,12 @@ from sphinx.util.docutils import SphinxDirective
 
 
 def modules_of(name: str) -> list[str]:
-    """``name`` itself if it is a module, or else the modules of that package, private ones left out."""
+    """``name`` itself if it is a module, or else that package's modules: no private ones, no packages inside it."""
     package = importlib.import_module(name)
     if not hasattr(package, "__path__"):
         return [name]
-    return [f"{name}.{info.name}" for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
+    found = pkgutil.iter_modules(package.__path__)
+    return [f"{name}.{info.name}" for info in found if not info.name.startswith("_") and not info.ispkg]
 
 
 def builders(module_name: str) -> list[str]:
