@@ -9,7 +9,7 @@ from stitchwork.blocks.safm import SAFM
 
 
 def naive(block, x):
-    """Equations 3 to 6 with loops over the windows and the pixels."""
+    """The equations with loops over the windows and the pixels."""
     height, width = x.shape[2:]
     views = []
     for level, part in enumerate(x.chunk(len(block.look), 1)):

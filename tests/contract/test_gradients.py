@@ -12,6 +12,9 @@ WITHOUT_GRADIENT = {
     "acmix": {
         "position.bias": "it adds the same number to the logits of all keys of a pixel, which the softmax does not see"
     },
+    "aft_full": {"key.bias": "it multiplies e^K by the same number at all pixels, which the quotient does not see"},
+    "aft_local": {"key.bias": "it multiplies e^K by the same number at all pixels, which the quotient does not see"},
+    "aft_simple": {"key.bias": "it multiplies e^K by the same number at all pixels, which the quotient does not see"},
     "coord_attention": {"mix.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
     "cot": {"choose.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
     "criss_cross": {"key.bias": "it adds the same number to the logits of all keys, which the softmax does not see"},
@@ -22,6 +25,9 @@ WITHOUT_GRADIENT = {
     "double_attention": {
         "gather.bias": "it adds the same number to the logits of all pixels, which the softmax does not see"
     },
+    "external_attention": {
+        "embed.bias": "it adds the same number to the logits of all pixels of a slot, which the softmax does not see"
+    },
     "gam": {
         "spatial.0.bias": "as in the public versions, a bias in front of a BatchNorm, which subtracts it",
         "spatial.3.bias": "as in the public versions, a bias in front of a BatchNorm, which subtracts it",
@@ -29,6 +35,15 @@ WITHOUT_GRADIENT = {
     "mobilenet_v2": {
         "stages.*.project.norm.bias": "the projection is linear, so its shift passes through the next 1x1 convolution "
         "as a constant of each channel, which the BatchNorm behind that subtracts"
+    },
+    "multi_head_external_attention": {
+        "embed.bias": "it adds the same number to the logits of all pixels of a slot, which the softmax does not see",
+        "memory_key.bias": "it adds a number to the logits of all pixels of a slot, which the softmax does not see",
+    },
+    "pyramidal_attention": {
+        "pyramid.down.bias": "a constant of every step, which the convolutions keep constant, so that BatchNorm "
+        "subtracts it",
+        "pyramid.convs.*.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it",
     },
     "snake_conv": {
         "conv_y.*": "as in the official code, a module holds the kernels of both axes and uses that of its own"

@@ -16,6 +16,9 @@ from .subjects import BLOCKS, over
 # pixels permutes the output likewise (a module that does not know where a pixel is).
 PUBLISHED = {
     "acmix": (49, (7, 7), False),
+    "aft_full": (196, (14, 14), False),
+    "aft_local": (196, (14, 14), False),
+    "aft_simple": (196, (14, 14), True),
     "aspp": (196, (14, 14), False),
     "axial_attention": (27, (14, 14), False),
     "cbam": (196, (14, 14), False),
@@ -35,13 +38,17 @@ PUBLISHED = {
     "dilated_conv": (9, (3, 3), False),
     "double_attention": (196, (14, 14), True),
     "eca": (196, (14, 14), True),
+    "efficient_additive_attention": (196, (14, 14), True),
     "ema": (196, (14, 14), False),
+    "external_attention": (196, (14, 14), True),
     "fca": (196, (14, 14), False),
     "gam": (169, (13, 13), False),
     "irmb": (196, (14, 14), False),
+    "multi_head_external_attention": (196, (14, 14), True),
     "parnet": (196, (14, 14), False),
     "partial_conv": (9, (3, 3), False),
     "psa": (196, (14, 14), False),
+    "s2_attention": (196, (14, 14), False),
     # A maximum passes the gradient to one pixel: with these inputs 185 are the maximum of a window in some channel.
     "safm": (185, (14, 14), False),
     "scconv": (196, (14, 14), False),
@@ -53,6 +60,8 @@ PUBLISHED = {
     "snake_conv": (196, (14, 14), False),
     "split_attention": (196, (14, 14), False),
     "triplet_attention": (147, (14, 14), False),
+    "ufo_attention": (196, (14, 14), True),
+    "weighted_permute_mlp": (196, (14, 14), False),
 }
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from stitchwork.layers import check_image, check_positive
 
-from .probes import noise
+from .probes import exact, noise
 from .test_batch import check_bad_neighbour, check_batch_independence
 from .test_compilers import check_export, check_one_graph, check_one_graph_for_all_sizes
 from .test_counts import check_parameter_count, published
@@ -35,6 +35,7 @@ from .test_persistence import check_copy, check_everything_registered, check_rou
 from .test_precision import check_autocast, check_half_module
 from .test_purity import check_eval_is_deterministic, check_eval_keeps_state, check_input_untouched
 from .test_receptive_field import behaviour, check_gradient_support, check_permutation
+from .test_sequences import check_all_lengths, check_equal, check_reach, check_refuses_sequences
 from .test_shapes import (
     check_exact_or_refused,
     check_output_shape,
@@ -310,6 +311,45 @@ class DividesByNorm(Sound):
         return super().forward(x) + x / x.norm(dim=1, keepdim=True)
 
 
+# ------------------------------------------------------------------------------------------------- sequences
+
+
+class SoundSequence(nn.Module):
+    """Mean of a step and the one before it: (B, T, C) -> (B, T - 1, C)."""
+
+    def __init__(self, dim: int = 4):
+        super().__init__()
+        self.dim = dim
+        self.mix = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        if x.dim() != 3 or x.shape[2] != self.dim:
+            raise ValueError(f"{type(self).__name__} takes (B, T, {self.dim}); got {tuple(x.shape)}: reshape it")
+        if x.shape[1] < 2:
+            raise ValueError(f"{type(self).__name__} needs at least 2 steps; got {tuple(x.shape)}: take more")
+        return self.mix(x[:, 1:] + x[:, :-1])
+
+
+class SeesTheFuture(SoundSequence):
+    def forward(self, x):
+        return super().forward(x) + 0.1 * x.mean(1, keepdim=True)
+
+
+class ForgetsAStep(SoundSequence):
+    def forward(self, x):
+        return super().forward(x) - self.mix(x[:, :-1])
+
+
+class BuiltForOneLength(SoundSequence):
+    def forward(self, x):
+        return super().forward(x) * len([None] * int(x.shape[1]))
+
+
+class TakesAnySequence(SoundSequence):
+    def forward(self, x):
+        return self.mix(x[:, 1:] + x[:, :-1])
+
+
 # -------------------------------------------------------------------------------------------------- networks
 
 
@@ -411,6 +451,12 @@ def round_trip(build):
         check_round_trip(build, SHAPE, Path(folder) / "state.safetensors")
 
 
+def equal_to_sound(build):
+    module, sound = exact(build), SoundSequence().double()
+    sound.load_state_dict(module.state_dict())
+    check_equal(module, sound, noise((2, 6, 4), dtype=torch.float64))
+
+
 CASES = [
     ("shape", lambda build: check_output_shape(build, SHAPE, SHAPE), Sound, [Shrinks]),
     ("finite", lambda build: check_output_shape(build, (2, 4, 1, 1), (2, 4, 1, 1)), Sound, [NotANumber]),
@@ -449,6 +495,25 @@ CASES = [
     ("built_on_meta", lambda build: check_built_on_meta(build, SHAPE), Sound, [HardCodedDevice]),
     ("moved_to_meta", lambda build: check_moved_to_meta(build, SHAPE), Sound, [HardCodedDevice, PlainTensor]),
     ("count", lambda build: check_parameter_count(build, 168), Sound, [DeadLayer, Silent]),
+    (
+        "all_lengths",
+        lambda build: check_all_lengths(build, [(2, 6, 4), (3, 9, 4)]),
+        SoundSequence,
+        [BuiltForOneLength],
+    ),
+    (
+        "reach",
+        lambda build: check_reach(build, (2, 6, 4), 1, 2, {2, 3}),
+        SoundSequence,
+        [SeesTheFuture, ForgetsAStep],
+    ),
+    (
+        "sequences",
+        lambda build: check_refuses_sequences(build, (2, 6, 4), 2, 1, 2),
+        SoundSequence,
+        [TakesAnySequence],
+    ),
+    ("equal", equal_to_sound, SoundSequence, [SeesTheFuture]),
     ("inputs", lambda build: check_refuses_inputs(build, SHAPE), Sound, [Silent, OnlyTorchSpeaks]),
     ("small", lambda build: check_refuses_small(build, 4), Sound, [SaysItNeedsMore]),
     ("argument", lambda build: check_refuses_argument(build, "dim"), Sound, [Silent]),

@@ -73,15 +73,15 @@ MUTATIONS = [
         "criss_cross_counts_itself_twice",
         CRISS,
         "criss_cross",
-        ('column = column.masked_fill(itself, float("-inf"))', "column = column + 0 * itself"),
+        ('column = column.masked_fill_(itself, float("-inf"))', "column = column + 0 * itself"),
     ),
     bug(
         "criss_cross_two_softmaxes",
         CRISS,
         "criss_cross",
         (
-            "self.softmax(torch.cat([column.transpose(1, 2), row], -1))",
-            "torch.cat([self.softmax(column.transpose(1, 2)), self.softmax(row)], -1)",
+            "self.softmax(self.compare(q, k)).split(x.shape[2:], -1)",
+            "map(self.softmax, self.compare(q, k).split(x.shape[2:], -1))",
         ),
     ),
     bug(
@@ -89,8 +89,8 @@ MUTATIONS = [
         CRISS,
         "criss_cross",
         (
-            'column = column.masked_fill(itself, float("-inf"))',
-            'column = column - torch.diag(torch.full((height,), float("inf")))',
+            'column = column.masked_fill_(itself, float("-inf"))',
+            'column = column - torch.diag(torch.full((q.shape[1],), float("inf")))',
         ),
     ),
     bug(

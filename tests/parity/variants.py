@@ -3,6 +3,7 @@
 from stitchwork import create_block
 
 VARIANTS = {
+    ("aft_full", "with_projection"): lambda: create_block("aft_full", 64, size=(14, 14), project=True),
     ("aspp", "width_256"): lambda: create_block("aspp", 64, out_dim=256),
     ("clo_attention", "popular_copy"): lambda: create_block(
         "clo_attention", 64, num_heads=8, group_split=(4, 4), window_size=4
@@ -13,6 +14,7 @@ VARIANTS = {
     ("deformable_conv", "v3"): lambda: create_block("deformable_conv_v3", 64),
     ("dilated_conv", "context_module"): lambda: create_block("context_module", 64),
     ("ema", "popular_copy"): lambda: create_block("ema", 64, factor=8),
+    ("external_attention", "multi_head"): lambda: create_block("multi_head_external_attention", 64),
     ("fca", "dct_7"): lambda: create_block("fca", 64, size=(7, 7)),
     ("gated_dilated_inception", "without_gate"): lambda: create_block("gated_dilated_inception", 32).filter,
     ("irmb", "popular_copy"): lambda: create_block(

@@ -7,18 +7,19 @@ best k. Its pixels then attend to all pixels of those regions:
     A_r = Q_r K_r^T,    I_r = top k of each row of A_r      eq. 3, 4,  Q_r, K_r: means over regions
     y   = softmax(Q K_g^T / √C) V_g + dwconv(V)             eq. 6,     K_g, V_g: gathered from the regions I_r
 
-Cost, with S regions: 4 C^2 + 4 C + 9 C + C parameters; 4 C^2 HW multiply-adds for the projections, S^2 C for the routing,
-2 k (HW)^2 C / S for the attention.
+Cost, with S regions: 4 C^2 + 14 C parameters; (4 C^2 + 9 C) HW multiply-adds for projections and dwconv, S^2 C for the
+routing, 2 k (HW)^2 C / S for the attention.
 Growth: N^1.5
 
 Where this differs: the logits are divided by √C and not by the root of a head's channels, as in the official code,
 which keeps to its older models. Regions have max(1, H // 7) x max(1, W // 7) pixels, so there are 7x7 of them if 7
 divides the image, and a few more otherwise. The official code fills up the last ones with zeros that take part in the
 softmax (its own comment asks for a mask); here they are masked, which changes nothing where the regions fit, as they do
-in its networks at 224² pixels (``mask_padding=False`` gives the official result elsewhere). It divides by zero for images of fewer than 7 pixels, and refuses those with fewer than k
-regions; here k is then the number of regions. The routing carries no gradient: what it chooses does. Nearly equal
-regions can be chosen differently in bfloat16. With the regions' number fixed, cost grows with N^2; over 32² to 128²
-pixels, where the projections still count, time grows about as stated.
+in its networks at 224² pixels (``mask_padding=False`` gives the official result elsewhere). It fails for images of
+fewer than 7 pixels, or of fewer than k regions; here regions then are single pixels, and k is the number of regions.
+The routing carries no gradient: what it chooses does. Nearly equal regions can be chosen differently in bfloat16. With
+a fixed number of regions, time grows with N^2 in the end; the exponent above is what is measured from 32² to 128²
+pixels, where the projections still count.
 """
 
 import torch
@@ -85,7 +86,7 @@ class BiLevelRoutingAttention(nn.Module):
         q, kv, inside = q.flatten(1, 2), kv.flatten(1, 2), inside.flatten(1, 2)  # (B, S = h·w, P, channels)
         chosen = self._route(q.detach(), kv[..., : self.dim].detach(), inside)  # (B, S, k)
         partners = kv.shape[1] * torch.arange(batch, device=x.device)[:, None, None] + chosen
-        kv = kv.flatten(0, 1)[partners.flatten()]  # (B·S·k, P, 2C)
+        kv = kv.reshape(batch * h * w, -1)[partners.flatten()]  # (B·S·k, P·2C)
         kv = kv.view(batch * h * w, -1, 2, self.num_heads, self.dim // self.num_heads)  # (B·S, k·P, 2, heads, d)
         k, v_chosen = kv.permute(2, 0, 3, 1, 4)  # (B·S, heads, k·P, d) each
         q = q.flatten(0, 1).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B·S, heads, P, d)

@@ -57,17 +57,23 @@ class CrissCrossAttention(nn.Module):
         self.softmax = nn.Softmax(dim=-1)
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    def attend(self, x: Tensor) -> Tensor:
-        """What every pixel of (B, C, H, W) finds in its cross."""
-        height, width = x.shape[2:]
-        pixels = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
-        q, k, v = self.query(pixels), self.key(pixels), self.value(pixels)
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of (B, C, H, W), each (B, H, W, channels)."""
+        pixels = x.permute(0, 2, 3, 1).contiguous()
+        return self.query(pixels), self.key(pixels), self.value(pixels)
+
+    def compare(self, q: Tensor, k: Tensor) -> Tensor:
+        """The logits of every pixel for its column and its row: (B, H, W, H + W)."""
         column = q.transpose(1, 2) @ k.permute(0, 2, 3, 1)  # (B, W, H, H): pixel (h, w) with pixel (j, w)
         row = q @ k.transpose(2, 3)  # (B, H, W, W): pixel (h, w) with pixel (h, j)
-        itself = torch.eye(height, dtype=torch.bool, device=x.device)
-        column = column.masked_fill(itself, float("-inf"))  # it is in the row already
-        weights = self.softmax(torch.cat([column.transpose(1, 2), row], -1))  # (B, H, W, H + W)
-        column, row = weights.split([height, width], -1)
+        itself = torch.eye(q.shape[1], dtype=torch.bool, device=q.device)
+        column = column.masked_fill_(itself, float("-inf"))  # it is in the row already
+        return torch.cat([column.transpose(1, 2), row], -1)
+
+    def attend(self, x: Tensor) -> Tensor:
+        """What every pixel of (B, C, H, W) finds in its cross."""
+        q, k, v = self.project(x)
+        column, row = self.softmax(self.compare(q, k)).split(x.shape[2:], -1)
         from_column = column.transpose(1, 2) @ v.transpose(1, 2)  # (B, W, H, C)
         return (from_column.transpose(1, 2) + row @ v).permute(0, 3, 1, 2)  # (B, C, H, W)
 

@@ -14,10 +14,10 @@ Growth: N^1
 
 Where this differs: nothing in the result. The official code is for one image size; here the image is filled up to whole
 groups, and the filling is masked. Its ``interval`` is a constant of each stage; without one, the smallest is taken
-with which the grid spans the image (the official option ``adaptive_interval``, here along each axis). Offsets count members
-of the group, not pixels, so the same network serves both kinds. The last bias of the DPB is the same for all keys, and
-the softmax takes it away again. One much-copied collection tells CrossFormer's story above the code of criss-cross
-attention, which is another module.
+with which the grid spans the image (the official option ``adaptive_interval``, here along each axis). Offsets count
+members of the group, not pixels, so the same network serves both kinds. The last bias of the DPB is the same for all
+keys, and the softmax takes it away again. One much-copied collection tells CrossFormer's story above the code of
+criss-cross attention, which is another module.
 """
 
 import torch
@@ -61,7 +61,7 @@ class CrossFormerAttention(nn.Module):
         group_size: G, side of the groups.
         num_heads: number of heads.
         kind: "short" for groups of neighbours, "long" for groups of every I-th pixel.
-        interval: I of long groups. None takes the smallest with which a group spans the image.
+        interval: I of long groups; without it, the smallest with which a group spans the image. Short ones have none.
         qkv_bias: a bias in the projection to queries, keys and values.
 
     Shapes:
@@ -83,27 +83,23 @@ class CrossFormerAttention(nn.Module):
     ):
         super().__init__()
         name = "CrossFormerAttention"
-        check_positive(name, dim=dim, group_size=group_size, num_heads=num_heads, interval=interval or 1)
+        check_positive(
+            name, dim=dim, group_size=group_size, num_heads=num_heads, interval=1 if interval is None else interval
+        )
         check_multiple(name, dim, num_heads=num_heads)
         if dim < 32:
             raise ValueError(
-                f"{name}: dim must be at least 32; got {dim}, for which the position bias is {dim // 16} channels wide, "
-                "and LayerNorm leaves nothing of a single channel"
+                f"{name}: dim must be at least 32; got {dim}, which gives the position bias {dim // 16} channels, "
+                "and LayerNorm leaves nothing of a single one"
             )
         if kind not in ("short", "long"):
             raise ValueError(f'{name}: kind must be "short" or "long"; got {kind!r}')
+        if kind == "short" and interval is not None:
+            raise ValueError(f'{name}: interval must be None for kind="short"; got {interval}')
         self.dim, self.group_size, self.num_heads, self.kind, self.interval = dim, group_size, num_heads, kind, interval
         self.pos = DynamicPositionBias(dim // 16, num_heads)
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
-
-        steps = torch.arange(1.0 - group_size, group_size)
-        offsets = torch.cartesian_prod(steps, steps)  # ((2G - 1)², 2)
-        self.register_buffer("offsets", offsets, persistent=False)
-        place = torch.cartesian_prod(torch.arange(group_size), torch.arange(group_size))  # (G², 2)
-        difference = place[:, None] - place + group_size - 1  # (G², G², 2), from 0 on
-        index = (2 * group_size - 1) * difference[..., 0] + difference[..., 1]
-        self.register_buffer("index", index, persistent=False)  # (G², G²): which of the offsets
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within the groups of (B, C, H, W)."""
@@ -140,7 +136,13 @@ class CrossFormerAttention(nn.Module):
 
         Not minus infinity, which would give NaN in a group that lies outside altogether.
         """
-        position = self.pos(self.offsets)[self.index].permute(2, 0, 1)  # (heads, G², G²)
+        side, places = self.group_size, torch.arange(self.group_size, device=inside.device)
+        steps = torch.arange(1 - side, side, device=inside.device)
+        offsets = torch.cartesian_prod(steps, steps).to(self.qkv.weight.dtype)
+        table = self.pos(offsets).unflatten(0, (2 * side - 1, -1))  # (2G - 1, 2G - 1, heads)
+        step = places[:, None] - places + side - 1  # (G, G), from query to key
+        position = table[step[:, None, :, None], step[None, :, None, :]]  # (G, G, G, G, heads): rows, columns of both
+        position = position.flatten(2, 3).flatten(0, 1).permute(2, 0, 1)  # (heads, G², G²)
         outside = ~inside.flatten(0, 4)[:, None, None, :, 0]  # (groups, 1, 1, G²)
         bias = position.to(dtype).masked_fill(outside, torch.finfo(dtype).min / 2)  # (groups, heads, G², G²)
         return bias.expand(batch, -1, -1, -1, -1).flatten(0, 1)

@@ -55,8 +55,9 @@ class ChannelAttention(nn.Module):
         check_image(x, self.dim, "ChannelAttention")
         channels = x.flatten(2)  # (B, C, N)
         count = channels.shape[2]
-        unit = channels * count**-0.5
-        logits = self.sign * (unit @ unit.transpose(1, 2))  # (B, C, C): E / N, of the size of x²
+        nothing = channels.new_zeros(1, 1, 1)
+        # (B, C, C): E / N, of the size of x². The kernel divides before it rounds.
+        logits = torch.baddbmm(nothing, channels, channels.transpose(1, 2), beta=0, alpha=self.sign / count)
         # Nothing above zero is multiplied by N, so that what leaves the range of half precision becomes a weight of 0.
         weights = self.softmax(count * (logits - logits.detach().amax(2, keepdim=True)))
         return torch.addcmul(x, self.gamma, (weights @ channels).unflatten(2, x.shape[2:]))

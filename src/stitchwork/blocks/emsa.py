@@ -15,7 +15,7 @@ Growth: N^2
 
 Where this differs: nothing in the result. InstanceNorm subtracts from each map its mean, which is 1/M because the rows
 sum to one; so the values are centred here, and the output is divided by the map's standard deviation, in the place of
-two more passes over N x M numbers. The bias of the 1x1 convolution is the same for all keys, and the softmax takes it
+normalising N x M numbers. The bias of the 1x1 convolution is the same for all keys, and the softmax takes it
 away again. A popular copy has H and W as arguments of its constructor and fails at any other size; it takes keys and
 values as arguments, and ignores them wherever s > 1; and it has two projections for keys and values, where the official
 code has one. PyTorch's InstanceNorm refuses an image of one pixel; here its map, the number 1, has no variance, and
@@ -23,6 +23,7 @@ what comes out is the bias of the last projection.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stitchwork.layers import check_image, check_multiple, check_positive
@@ -73,20 +74,23 @@ class EMSA(nn.Module):
         fewer = self.sr_norm(self.sr(x).flatten(2).transpose(1, 2)) if self.sr_ratio > 1 else tokens  # (B, M, C)
         q = self.q(tokens).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, N, d)
         k, v = self.kv(fewer).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, M, d) each
-        if self.transform is None:
-            y = nn.functional.scaled_dot_product_attention(q, k, v)  # (B, heads, N, d)
-        else:
-            y = self._mixed_attention(q, k, v)
+        attend = F.scaled_dot_product_attention if self.transform is None else self._mixed_attention
+        y = attend(q, k, v)  # (B, heads, N, d)
         return self.proj(y.transpose(1, 2).flatten(2)).transpose(1, 2).unflatten(2, x.shape[2:])
 
     def _mixed_attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Softmax of mixed logits, normalised over queries and keys: (B, heads, N, d)."""
         logits = self.transform((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2))  # (B, heads, N, M)
         weights = self.softmax(logits)
-        variance = weights.var((2, 3), correction=0, keepdim=True)  # (B, heads, 1, 1)
+        # The variance is the small difference of mean square and squared mean: bfloat16 would leave nothing of it.
+        exact = torch.promote_types(weights.dtype, torch.float32)
+        squares = (
+            torch.linalg.vector_norm(weights, dim=3, dtype=exact).square().mean(2) / weights.shape[3]
+        )  # (B, heads)
+        deviation = (squares - weights.shape[3] ** -2.0 + 1e-5).sqrt()[..., None, None]
         # (A - 1/M) V = A (V - mean of V), for the rows of A sum to one.
         y = weights @ (v - v.mean(2, keepdim=True))  # (B, heads, N, d)
-        return y * torch.rsqrt(variance + 1e-5)
+        return y / deviation.to(y.dtype)
 
 
 BLOCKS = {"emsa": EMSA}

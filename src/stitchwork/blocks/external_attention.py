@@ -35,19 +35,6 @@ PAPER = "guo2022external"
 CHAPTER = "07_attention_without_the_matrix"
 
 
-class DoubleNormalisation(nn.Module):
-    """A softmax over the pixels, then each pixel's weights of the slots divided by their sum.
-
-    Shapes:
-        (..., S, N) -> (..., S, N)
-    """
-
-    def forward(self, logits: Tensor) -> Tensor:
-        """Turn logits of S slots and N pixels into weights of the slots at each pixel."""
-        attention = logits.softmax(-1)
-        return attention / (1e-9 + attention.sum(-2, keepdim=True))
-
-
 class ExternalAttention(nn.Module):
     """Attention to a learned memory of S slots.
 
@@ -69,7 +56,7 @@ class ExternalAttention(nn.Module):
         self.embed = nn.Conv2d(dim, dim, 1)
         self.memory_key = nn.Parameter(torch.empty(slots, dim))
         self.memory_value = nn.Parameter(torch.empty(dim, slots))
-        self.attention = DoubleNormalisation()
+        self.softmax = nn.Softmax(2)
         self.project = nn.Conv2d(dim, dim, 1, bias=False)
         self.norm = nn.BatchNorm2d(dim)
         self.act = nn.ReLU()
@@ -85,7 +72,8 @@ class ExternalAttention(nn.Module):
         read = self.memory_key @ self.embed.weight.flatten(1)  # (S, C)
         write = self.project.weight.flatten(1) @ self.memory_value  # (C, S)
         logits = F.conv2d(x, read[..., None, None], self.memory_key @ self.embed.bias)  # (B, S, H, W)
-        attention = self.attention(logits.flatten(2)).reshape(logits.shape)  # (B, S, H, W)
+        attention = self.softmax(logits.flatten(2)).reshape(logits.shape)  # (B, S, H, W), over the pixels
+        attention = attention / (1e-9 + attention.sum(1, keepdim=True))  # over the slots
         found = F.conv2d(attention, write[..., None, None])  # (B, C, H, W)
         return self.act(x + self.norm(found))
 

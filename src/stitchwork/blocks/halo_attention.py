@@ -61,50 +61,50 @@ class HaloAttention(nn.Module):
         self.rel_height = nn.Parameter(dim_head**-0.5 * torch.randn(2 * self.window_size - 1, dim_head))
         self.rel_width = nn.Parameter(dim_head**-0.5 * torch.randn(2 * self.window_size - 1, dim_head))
         self.to_out = nn.Conv2d(inner, dim, 1)
-        # Row of the table for the pixel i of a block and the pixel j of its window, along one axis.
-        offset = torch.arange(self.window_size) - torch.arange(block_size)[:, None] + self.window_size - 1
-        self.register_buffer("offset", offset, persistent=False)  # (b, w)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within the windows of (B, C, H, W)."""
         check_image(x, self.dim, "HaloAttention")
         batch, _, height, width = x.shape
-        b, w = self.block_size, self.window_size
+        b = self.block_size
         q = split_windows(self.to_q(x), b, b)  # (B, m, n, b², D): m x n blocks
         m, n = q.shape[1:3]
         q = q.unflatten(-1, (self.heads, -1)).transpose(3, 4)  # (B, m, n, heads, b², d)
-        kv = self._windows(self.to_kv(x)).unflatten(3, (2, self.heads, -1))  # (B, m, n, 2, heads, d, w, w)
-        k, v = kv.flatten(-2).transpose(-1, -2).unbind(3)  # (B, m, n, heads, w², d)
-        y = F.scaled_dot_product_attention(
-            q.flatten(0, 2), k.flatten(0, 2), v.flatten(0, 2), attn_mask=self._bias(q, height, width)
-        )  # (B·m·n, heads, b², d)
+        kv = self._windows(self.to_kv(x)).unflatten(-1, (2, self.heads, -1))  # (B·m·n, w², 2, heads, d)
+        k, v = kv.permute(2, 0, 3, 1, 4)  # (B·m·n, heads, w², d) each
+        bias = self._bias(q, height, width)  # (B·m·n, heads, b², w²)
+        y = F.scaled_dot_product_attention(q.flatten(0, 2), k, v, attn_mask=bias)  # (B·m·n, heads, b², d)
         y = y.transpose(1, 2).flatten(2).view(batch, m, n, b * b, -1)  # (B, m, n, b², D)
         return self.to_out(join_windows(y, b, b, (height, width)))
 
     def _windows(self, x: Tensor) -> Tensor:
-        """The windows (B, C, m, n, w, w) of all blocks of (B, C, H, W), as (B, m, n, C, w, w)."""
+        """The overlapping windows of the blocks of (B, C, H, W): (B·m·n, w², C)."""
         b, w, halo = self.block_size, self.window_size, self.halo_size
-        x = F.pad(x, (halo, halo + -x.shape[3] % b, halo, halo + -x.shape[2] % b))
-        return x.unfold(2, w, b).unfold(3, w, b).permute(0, 2, 3, 1, 4, 5)
+        x = F.pad(x, (halo, halo + -x.shape[3] % b, halo, halo + -x.shape[2] % b)).permute(0, 2, 3, 1)
+        x = x.unfold(1, w, b).unfold(2, w, b)  # (B, m, n, C, w, w)
+        return x.permute(0, 1, 2, 4, 5, 3).flatten(3, 4).flatten(0, 2)
 
     def _bias(self, q: Tensor, height: int, width: int) -> Tensor:
         """What is added to the logits: q · r / √d, and minus infinity for keys outside the image.
 
         Both are a part that depends on the key's row and one that depends on its column.
         """
-        b = self.block_size
+        b, w = self.block_size, self.window_size
         q = q.unflatten(4, (b, b)) * self.dim_head**-0.5  # (B, m, n, heads, b, b, d)
-        rows = torch.einsum("...yxd,yid->...yxi", q, self.rel_height[self.offset])  # (B, m, n, heads, b, b, w)
-        columns = torch.einsum("...yxd,xjd->...yxj", q, self.rel_width[self.offset])
-        rows = rows.masked_fill(self._outside(q.shape[1], height)[:, None, None, None, None], -torch.inf)
-        columns = columns.masked_fill(self._outside(q.shape[2], width)[:, None, None, None], -torch.inf)
+        # Row of the tables for a pixel of a block and a pixel of its window, along one axis.
+        offset = torch.arange(w, device=q.device) - torch.arange(b, device=q.device)[:, None] + w - 1  # (b, w)
+        rows = torch.einsum("...yxd,yid->...yxi", q, self.rel_height[offset])  # (B, m, n, heads, b, b, w)
+        columns = torch.einsum("...yxd,xjd->...yxj", q, self.rel_width[offset])
+        outside_rows, outside_columns = self._outside(q.shape[1], height, q), self._outside(q.shape[2], width, q)
+        rows = rows.masked_fill(outside_rows[:, None, None, None, None], -torch.inf)
+        columns = columns.masked_fill(outside_columns[:, None, None, None], -torch.inf)
         bias = rows[..., :, None] + columns[..., None, :]  # (B, m, n, heads, b, b, w, w)
-        return bias.flatten(6).flatten(4, 5).flatten(0, 2)  # (B·m·n, heads, b², w²)
+        return bias.flatten(6, 7).flatten(4, 5).flatten(0, 2)
 
-    def _outside(self, blocks: int, size: int) -> Tensor:
-        """Which pixels of the windows lie outside an axis of ``size`` pixels: bool (blocks, w)."""
-        first = self.block_size * torch.arange(blocks, device=self.offset.device) - self.halo_size
-        pixel = first[:, None] + torch.arange(self.window_size, device=self.offset.device)
+    def _outside(self, blocks: int, size: int, like: Tensor) -> Tensor:
+        """Which pixels of the windows lie outside an axis of ``size`` pixels: bool (blocks, w), where ``like`` is."""
+        first = self.block_size * torch.arange(blocks, device=like.device) - self.halo_size
+        pixel = first[:, None] + torch.arange(self.window_size, device=like.device)
         return (pixel < 0) | (pixel >= size)
 
 

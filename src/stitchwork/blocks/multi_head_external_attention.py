@@ -64,7 +64,7 @@ class MultiHeadExternalAttention(nn.Module):
         """Replace each pixel of (B, C, H, W) by what its heads find in the memory."""
         check_image(x, self.dim, "MultiHeadExternalAttention")
         height, width = x.shape[2:]
-        heads = self.embed(x).reshape(len(x), -1, self.head_dim, height * width)  # (B, 4h, d, N)
+        heads = self.embed(x).reshape(x.shape[0], -1, self.head_dim, height * width)  # (B, 4h, d, N)
         # Head by head: the weights of all heads at once, S x N each, would leave the cache.
         found = torch.stack([self.read(head) for head in heads.unbind(1)], 1)  # (B, 4h, d, N)
         return self.project(found.reshape(-1, 4 * self.dim, height, width))

@@ -13,9 +13,9 @@ makes the two branches one convolution, as RepVGG does.
 Cost: 11 C^2 + 6 C parameters; 10 C^2 HW multiply-adds for the convolutions (9 C^2 HW when fused), BCHW for the gate.
 Growth: N^1
 
-Where this differs: nothing from the official code. The paper draws SSE with the sigmoid on a fully connected layer and
-does not say that it has no bias; it has none. Widely copied versions leave out the BatchNorm of the skip, so that raw
-numbers are added to normalised ones, and give the convolutions biases, which the BatchNorm behind them subtracts again.
+Where this differs: nothing from the official code, where the gate's layer has no bias. Widely copied versions leave out
+the BatchNorm of the skip, so that raw numbers are added to normalised ones, and give the convolutions biases, which the
+BatchNorm behind them subtracts again.
 """
 
 import torch

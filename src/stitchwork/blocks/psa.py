@@ -4,9 +4,9 @@ Paper: zhang2022epsanet, section 3.2. Every branch sees all channels and gives a
 the more groups it has, so that a 9x9 costs less than the 3x3. One small SE gate, shared by the branches, sums up each
 of them, and a softmax makes them compete, channel by channel:
 
-    F_i = conv_i x,  i = 1..4              k_i = 3, 5, 7, 9 in g_i = 1, 4, 8, 16 groups, C -> C/4
-    s_i = sigmoid(W1 relu(W0 mean of F_i))       eq. 6,  C/4 -> C/64 -> C/4, the same for all i
-    a_i = softmax over i of s_i                  eq. 9
+    F_i = conv_i x,  i = 1..4                k_i = 3, 5, 7, 9 in g_i = 1, 4, 8, 16 groups, C -> C/4
+    s_i = sigmoid(W1 relu(W0 mean of F_i))   C/4 -> C/64 -> C/4, the same for all i
+    a_i = softmax over i of s_i
     y   = [a_4 F_4; a_3 F_3; a_2 F_2; a_1 F_1]
 
 Cost, with m = max(1, C/64): sum over i of k_i^2 C^2 / (4 g_i), and C m/2 + m + C/4 for the gate, in parameters; the

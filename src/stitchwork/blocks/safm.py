@@ -4,8 +4,8 @@ Paper: sun2023spatially, section 3.1. A gate that looks far is costly at full re
 channels are cut into n parts; part i looks at the image reduced 2^i times, with a depthwise 3x3 that thereby covers
 3 * 2^i pixels. The parts together are the gate, a factor that is not squashed into (0, 1):
 
-    s_i = up(dwconv_3x3(maxpool(x_i to H/2^i x W/2^i)))       eq. 3 and 4,  i = 0..n-1, no pooling for i = 0
-    y   = gelu(W [s_0; ..; s_{n-1}] + b) * x                   eq. 5 and 6
+    s_i = up(dwconv_3x3(maxpool(x_i to H/2^i x W/2^i)))       i = 0..n-1, no pooling for i = 0
+    y   = gelu(W [s_0; ..; s_{n-1}] + b) * x
 
 Cost: 10 C + C^2 + C parameters; C^2 HW multiply-adds for the mixing, at most 9 C/n (1 + 1/4 + 1/16 + ..) HW for the
 depthwise convolutions, and BCHW for the modulation.

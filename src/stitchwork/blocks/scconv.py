@@ -147,8 +147,8 @@ class SCConv(nn.Module):
         rich, cheap = (part // squeeze_ratio for part in (int(alpha * dim), dim - int(alpha * dim)))
         if rich % groups or not (rich and cheap):
             raise ValueError(
-                f"SCConv: alpha={alpha} and squeeze_ratio={squeeze_ratio} leave {rich} rich and {cheap} cheap channels of "
-                f"dim={dim}; there must be at least one of each, and the rich must be a multiple of groups={groups}"
+                f"SCConv: alpha={alpha} and squeeze_ratio={squeeze_ratio} leave {rich} rich and {cheap} cheap channels "
+                f"of dim={dim}; there must be at least one of each, and the rich a multiple of groups={groups}"
             )
         self.dim = dim
         self.spatial = SpatialReconstruction(dim, num_groups, gate_threshold)

@@ -99,7 +99,7 @@ class SeaAttention(nn.Module):
         self.to_v = ConvNormAct(dim, values, act=None)
         self.row = SqueezedAttention(num_heads, key_dim, value_dim, positions)
         self.column = SqueezedAttention(num_heads, key_dim, value_dim, positions)
-        self.proj = nn.Sequential(nn.ReLU6(), ConvNormAct(values, dim, act=None))
+        self.proj = nn.Sequential(ReLU6(), ConvNormAct(values, dim, act=None))
         self.gate = nn.Hardsigmoid()
         total = sum(self.channels)
         self.detail = nn.Sequential(

@@ -6,8 +6,8 @@ channel. It is selective kernels with branches that differ in their input instea
 
     U_1 .. U_R = relu(BN(conv x))                       3x3 in K R groups, C -> R C
     z   = relu(BN(W1 mean over pixels of sum of U_r))   C -> d = max(C R/4, 32), in K groups
-    a_r = softmax over r of (W2 z)_r                    eq. 2,  d -> R C in K groups;  for R = 1 a sigmoid
-    y   = sum over r of a_r U_r                         eq. 1
+    a_r = softmax over r of (W2 z)_r                    d -> R C in K groups;  for R = 1 a sigmoid
+    y   = sum over r of a_r U_r
 
 Cost: 9 C^2/K + 2 R C for the convolution, (1 + R) C d/K + 3 d + R C for the attention, in parameters; (9 C^2/K) HW
 multiply-adds for the convolution whatever R is, and R BCHW for the sum.

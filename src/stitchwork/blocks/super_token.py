@@ -84,12 +84,14 @@ class SuperTokenAttention(nn.Module):
 
     def _associate(self, pixels: Tensor) -> Tensor:
         """How much of each pixel belongs to each of the nine super tokens around it: (B, h, w, P, 9)."""
-        tokens = pixels.mean(3)  # (B, h, w, C)
-        for iteration in range(self.n_iter):
-            if iteration > 0:
-                tokens = self._gather(pixels, association)
-            association = self.softmax(pixels @ (neighbours(tokens) * self.dim**-0.5).transpose(-1, -2))
+        association = self._compare(pixels, pixels.mean(3))
+        for _ in range(1, self.n_iter):
+            association = self._compare(pixels, self._gather(pixels, association))
         return association
+
+    def _compare(self, pixels: Tensor, tokens: Tensor) -> Tensor:
+        """Softmax over the nine neighbours (B, h, w, P, 9) of pixel times super token (B, h, w, C)."""
+        return self.softmax(pixels @ (neighbours(tokens) * self.dim**-0.5).transpose(-1, -2))
 
     def _gather(self, pixels: Tensor, association: Tensor) -> Tensor:
         """The super tokens: the means (B, h, w, C) of the pixels, weighted by their associations."""

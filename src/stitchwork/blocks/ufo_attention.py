@@ -56,7 +56,7 @@ class UFOAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Mix the pixels of (B, C, H, W) through one d x d matrix a head."""
         check_image(x, self.dim, "UFOAttention")
-        heads = (len(x), self.num_heads, self.dim // self.num_heads, x.shape[2] * x.shape[3])
+        heads = (x.shape[0], self.num_heads, self.dim // self.num_heads, x.shape[2] * x.shape[3])
         q, k, v = (layer(x).reshape(heads) for layer in (self.query, self.key, self.value))  # (B, h, d, N) each
         context = self.gamma * unit_length(k @ v.mT, 3)  # (B, h, d, d)
         q = self.gamma * unit_length(q, 2)  # (B, h, d, N)

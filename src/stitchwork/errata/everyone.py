@@ -108,7 +108,7 @@ class FixedMask(CrissCrossAttention):
     def attend(self, x: Tensor) -> Tensor:
         """One pass."""
         height, width = x.shape[2:]
-        q, k, v = (layer(x.permute(0, 2, 3, 1)) for layer in (self.query, self.key, self.value))
+        q, k, v = self.project(x)
         infinite = torch.diag(torch.full((height,), math.inf, device="cpu"))
         column = q.transpose(1, 2) @ k.permute(0, 2, 3, 1) - infinite
         row = q @ k.transpose(2, 3)

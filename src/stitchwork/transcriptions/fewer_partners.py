@@ -110,7 +110,7 @@ class PlainMSDA(nn.Module):
 
 
 class PlainBiLevelRouting(nn.Module):
-    """Routing and attention, one region after the other, with the image's own pixels only."""
+    """Routing and attention with all logits, and with one copy of the image for each region to gather from."""
 
     def __init__(self, block: nn.Module):
         super().__init__()
@@ -119,25 +119,29 @@ class PlainBiLevelRouting(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         block, (height, width) = self.block, x.shape[2:]
-        q, k, v = block.qkv(x).chunk(3, 1)
         rows, columns = max(1, height // block.n_win), max(1, width // block.n_win)
-        regions = [
-            (slice(None), slice(i, i + rows), slice(j, j + columns))
-            for i in range(0, height, rows)
-            for j in range(0, width, columns)
-        ]
-        images = []
-        for q_b, k_b, v_b in zip(q, k, v, strict=True):  # (C, H, W) each
-            mean_q, mean_k = (torch.stack([t.detach()[r].mean((1, 2)) for r in regions]) for t in (q_b, k_b))
-            chosen = (mean_q @ mean_k.T).topk(min(block.topk, len(regions))).indices  # (S, k)
-            y = torch.zeros_like(q_b)
-            for region, partners in zip(regions, chosen, strict=True):
-                keys, values = (torch.cat([t[regions[p]].flatten(1) for p in partners], 1).T for t in (k_b, v_b))
-                queries = heads_of(q_b[region].flatten(1).T, block.num_heads) * math.sqrt(1 / block.num_heads)
-                out = plain_attention(queries, heads_of(keys, block.num_heads), heads_of(values, block.num_heads))
-                y[region] = out.T.view_as(q_b[region])
-            images.append(y)
-        return block.proj(torch.stack(images) + block.lepe(v))
+        pixels = rows * columns
+        filling = (0, -width % columns, 0, -height % rows)
+        padded_size = height + filling[3], width + filling[1]
+
+        def regions(t):
+            t = F.unfold(F.pad(t, filling), (rows, columns), stride=(rows, columns))
+            return t.unflatten(1, (-1, pixels)).permute(0, 3, 2, 1)  # (B, S, P, channels)
+
+        q, k, v = (regions(t) for t in block.qkv(x).chunk(3, 1))
+        real = regions(torch.ones_like(x[:1, :1]))  # (1, S, P, 1)
+        mean_q, mean_k = (t.detach().sum(2) / real.sum(2) for t in (q, k))
+        chosen = (mean_q @ mean_k.transpose(1, 2)).topk(min(block.topk, q.shape[1])).indices  # (B, S, k)
+
+        def gather(t):
+            index = chosen[..., None, None].expand(-1, -1, -1, *t.shape[2:])  # (B, S, k, P, channels)
+            return t[:, None].expand(len(x), q.shape[1], -1, -1, -1).gather(2, index).flatten(2, 3)
+
+        mask = torch.zeros_like(real).masked_fill(real == 0, -torch.inf)
+        q, k, v = (heads_of(t, block.num_heads) for t in (q / math.sqrt(block.num_heads), gather(k), gather(v)))
+        y = plain_attention(q, k, v, gather(mask).transpose(2, 3)[:, :, None])  # (B, S, P, C)
+        y = F.fold(y.permute(0, 3, 2, 1).flatten(1, 2), padded_size, (rows, columns), stride=(rows, columns))
+        return block.proj(y[..., :height, :width] + block.lepe(block.qkv(x).chunk(3, 1)[2]))
 
 
 class PlainSuperToken(nn.Module):
