@@ -151,7 +151,8 @@ def stitch(
             ``**`` for any number of parts.
         where: ``"after"`` the module, ``"before"`` it, or ``"replace"``: in its place.
         identity: start as the identity, so that a pretrained network gives the same logits until training moves the
-            gain. With ``"replace"`` there is no identity to start from.
+            gain. A block that starts as the identity by itself gets no gain: of two factors that are both zero, none
+            would ever learn. With ``"replace"`` there is no identity to start from.
         input_size: (C, H, W) of the image to probe with. Without it, the channels are those of the network's first
             convolution, and the side is 64 pixels, or 224 where the network refuses 64. A block whose parameters
             depend on the image size needs it.
@@ -173,13 +174,15 @@ def stitch(
     probes = probe(model, paths, input_size)
     hosts = dict(model.named_modules())
     built: dict[str, nn.Module] = {}
+    gained: dict[str, bool] = {}
     records: dict[str, StitchRecord] = {}
     for path in paths:
         shape = probes[path].before if where in ("before", "replace") else probes[path].after
         part = build(block, path, shape, sized=input_size is not None, kwargs=kwargs)
         wanted = probes[path].after if where == "replace" else shape
         check_shape(part, path, shape, wanted, where)
-        added = [count_parameters(part) + identity, count_multiply_adds(part, input_size=shape) // shape[0]]
+        gained[path] = identity and not starts_as_identity(part, shape)
+        added = [count_parameters(part) + gained[path], count_multiply_adds(part, input_size=shape) // shape[0]]
         if where == "replace":
             added[0] -= count_parameters(hosts[path])
             added[1] -= count_multiply_adds(hosts[path], input_size=shape) // shape[0]
@@ -190,7 +193,7 @@ def stitch(
     hosts = dict(stitched.named_modules())
     # The deepest first: a path is gone once something above it is wrapped.
     for path in sorted(paths, key=lambda path: path.count("."), reverse=True):
-        wrapper = Stitch(hosts[path], built[path].train(hosts[path].training), records[path], identity)
+        wrapper = Stitch(hosts[path], built[path].train(hosts[path].training), records[path], gained[path])
         wrapper.training = hosts[path].training
         stitched.set_submodule(path, wrapper.to(device_of(model), dtype_of(model)))
     return stitched
@@ -344,6 +347,14 @@ def build(
         return create_block(block, shape[1], **kwargs)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+@torch.no_grad()
+def starts_as_identity(part: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a block returns its input as it is."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with evaluation_mode(part):
+        return torch.equal(part(x), x)
 
 
 @torch.no_grad()

@@ -34,15 +34,16 @@ def identity(size):
 
 
 def test_large_numbers_do_not_overflow():
-    """Keys and position weights of a thousand: who is ahead takes all."""
+    """Keys and position weights of a thousand: only what they are ahead of each other counts."""
     block = identity((1, 3))
-    block.position_bias.data[0] = torch.tensor([0.0, 3000.0, 0.0])
-    y = block(torch.tensor([[[[1000.0, -1000.0, 3.0]]]]))
-    torch.testing.assert_close(y, torch.tensor([[[[-500.0, 500.0, 500.0]]]]))  # from pixel 1, 0 and 0
+    block.position_bias.data[1] = torch.tensor([3000.0, 3002.0, 3000.0])
+    y = block(torch.tensor([[[[1000.0, 999.0, -500.0]]]]))
+    first, second = 1000 - 1 / (1 + math.e), 1000 - 1 / (1 + math.exp(-1))
+    torch.testing.assert_close(y, torch.tensor([[[[first / 2, second / 2, first / 2]]]]))
 
 
 def test_keys_and_positions_that_contradict_each_other():
-    """Where all weights underflow, the keys decide: a number, not 0/0."""
+    """Where all weights underflow, the keys decide: no 0/0."""
     block = identity((1, 2))
     block.position_bias.data[:] = torch.tensor([-500.0, 0.0])
     x = torch.tensor([[[[400.0, 0.0]]]], requires_grad=True)

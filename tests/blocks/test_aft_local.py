@@ -77,13 +77,17 @@ def test_a_silenced_giant():
 
 
 def test_large_numbers_do_not_overflow():
-    block = identity((1, 5), window_size=2)
-    block.position_bias.data[1, 2] = 5000.0  # everyone's neighbour to the right
-    x = torch.tensor([[[[1000.0, 7.0, -1000.0, 3.0, 0.0]]]], requires_grad=True)
+    """Keys of a thousand, and position weights of a thousand at one pixel."""
+    block = identity((1, 4), window_size=2)
+    block.position_bias.data[1, 2] = 2.0  # everyone's neighbour to the right
+    block.position_bias.data[1, :, 0, 3] = 1000.0  # all that the last pixel sees in its window
+    x = torch.tensor([[[[998.0, 1000.0, 999.0, 1000.0]]]], requires_grad=True)
     y = block(x)
     y.sum().backward()
-    torch.testing.assert_close(y[0, 0, 0, :4], torch.tensor([3.5, -500.0, 1.5, 0.0]))
-    assert y.isfinite().all() and x.grad.isfinite().all()
+    ahead = torch.tensor([[0.0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 2], [0, 0, 1000, 1000]])
+    expected = (x[0, 0] + ahead).softmax(1) @ x[0, 0, 0] / 2
+    torch.testing.assert_close(y[0, 0, 0], expected)
+    assert x.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("distance", [1, 2, 5, 9])

@@ -28,7 +28,7 @@ def test_shift_of_a_single_line():
 
 
 def test_directions():
-    """Both versions go in all four directions, each quarter of the channels in another one than in the other version."""
+    """Both versions go in all four directions, and each quarter of the channels along one axis in each."""
     assert len(set(DIRECTIONS[0])) == len(set(DIRECTIONS[1])) == 4
     assert all(first[0] != second[0] for first, second in zip(*DIRECTIONS))
 

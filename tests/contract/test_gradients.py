@@ -18,12 +18,21 @@ WITHOUT_GRADIENT = {
     "coord_attention": {"mix.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
     "cot": {"choose.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
     "criss_cross": {"key.bias": "it adds the same number to the logits of all keys, which the softmax does not see"},
+    "crossformer_attention": {
+        "pos.layers.9.bias": "it adds the same number to the logits of all keys, which the softmax does not see"
+    },
     "danet": {
         "position.1.key.bias": "it adds the same number to the logits of all keys, which the softmax does not see"
     },
     "danet_position": {"key.bias": "it adds the same number to the logits of all keys, which the softmax does not see"},
     "double_attention": {
         "gather.bias": "it adds the same number to the logits of all pixels, which the softmax does not see"
+    },
+    "emsa": {
+        "transform.bias": "it adds the same number to the logits of all keys, which the softmax does not see",
+        "kv.bias": "the same for all keys and all values: the softmax does not see the one, and the weights, which sum "
+        "to zero behind the InstanceNorm, not the other",
+        "sr_norm.bias": "the same for all keys and values, like kv.bias",
     },
     "external_attention": {
         "embed.bias": "it adds the same number to the logits of all pixels of a slot, which the softmax does not see"

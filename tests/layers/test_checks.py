@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stitchwork.layers import check_image, check_positive
+from stitchwork.layers import check_image, check_positive, check_size
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,9 @@ def test_check_positive():
     for value in (0, -1, -0.5):
         with pytest.raises(ValueError, match=rf"Net: ratio must be greater than 0; got {value}"):
             check_positive("Net", dim=1, ratio=value)
+
+
+def test_check_size():
+    check_size(torch.zeros(1, 3, 6, 4), (6, 4), "Net")
+    with pytest.raises(ValueError, match=r"size \(4, 6\); got \(6, 4\): build it with size="):
+        check_size(torch.zeros(1, 3, 6, 4), (4, 6), "Net")

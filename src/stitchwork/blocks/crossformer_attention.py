@@ -100,6 +100,8 @@ class CrossFormerAttention(nn.Module):
         self.pos = DynamicPositionBias(dim // 16, num_heads)
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
+        for layer in (self.qkv, self.proj):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")  # as large out as in
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within the groups of (B, C, H, W)."""

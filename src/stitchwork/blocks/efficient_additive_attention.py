@@ -11,17 +11,16 @@ comparison is a product, channel by channel, of every key with that vector:
 
 There are no values, and nothing is ever N x N.
 
-Cost, with D = num_heads C: 2 C D + D^2 + C D parameters and 4 D + C for biases and w; per pixel as many
-multiply-adds and 2 D more for the global query.
+Cost, with D = num_heads C: 3 C D + D^2 + 4 D + C parameters; (3 C D + D^2 + 2 D) N multiply-adds.
 
 Growth: N^1
 
-Where this differs: the paper divides the weights q_i . w by sqrt(D) and takes a softmax of them. The official code
-divides them by their Euclidean norm over the pixels instead: they may be negative, and the division by sqrt(D)
-before that has no effect, so it is not here. The official class returns ``token_dim`` channels whatever goes in; its
-``num_heads`` only multiplies the width of q and k, no head is ever split off. Neither the networks of the paper nor
-this default use more than one. Because every query is of unit length, the output of a freshly drawn W_o would be
-sqrt(D) too small: W_o starts with unit variance.
+Where this differs: the paper divides the weights q_i . w by sqrt(D) and leaves them at that. The official code, and
+this, brings queries, keys and weights to unit length; its division by sqrt(D) before that has no effect, so it is
+not here. There is no softmax in either: the weights may be negative. The official class returns ``token_dim``
+channels whatever goes in; its ``num_heads`` only multiplies the width of q and k, no head is ever split off, and its
+networks use one. Because every query is of unit length, what comes out of a freshly drawn W_o would be sqrt(D) too
+small: W_o starts with unit variance.
 """
 
 import torch

@@ -5,7 +5,7 @@ one pixel in each of the four directions, which costs no parameter and no multip
 pixels. Three versions are made and weighed against each other, channel by channel:
 
     X_1, X_2, X_3 = W_1 x + b_1                          C -> 3 C
-    X_1: quarters shifted down, up, right, left;  X_2: right, left, down, up;  X_3 stays      eq. 5, 6
+    X_1: quarters shifted down, up, right, left;  X_2: right, left, down, up;  X_3 stays
     a     = softmax over k of W_b gelu(W_a sum over k and pixels of X_k)                      C -> C -> 3 C
     y     = W_2 (sum over k of a_k * X_k) + b_2
 

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stitchwork.layers import check_image, check_multiple, check_positive, join_windows, split_windows
+from stitchwork.layers import check_image, check_multiple, check_positive, join_windows, pad_to_windows, split_windows
 
 PAPER = "huang2023supertoken"
 CHAPTER = "06_everyone_to_everyone"
@@ -69,10 +69,14 @@ class SuperTokenAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.softmax = nn.Softmax(dim=-1)
+        for layer in (self.qkv, self.proj):
+            nn.init.kaiming_normal_(layer.weight)  # larger than it came in: averages over many pixels make it small
 
     def forward(self, x: Tensor) -> Tensor:
         """Group the pixels of (B, C, H, W), attend, and hand back."""
         check_image(x, self.dim, "SuperTokenAttention")
+        height, width = x.shape[2:]
+        x = pad_to_windows(x, *self.stoken_size)
         pixels = split_windows(x, *self.stoken_size)  # (B, h, w, P, C): P pixels in each of h x w cells
         if self.stoken_size == (1, 1):
             y = self._attend(pixels.squeeze(3)).unsqueeze(3)
@@ -80,7 +84,7 @@ class SuperTokenAttention(nn.Module):
             association = self._associate(pixels.detach())  # (B, h, w, P, 9)
             tokens = self._attend(self._gather(pixels, association))  # (B, h, w, C)
             y = association @ neighbours(tokens)  # (B, h, w, P, C)
-        return join_windows(y, *self.stoken_size, x.shape[2:])
+        return join_windows(y, *self.stoken_size)[..., :height, :width]
 
     def _associate(self, pixels: Tensor) -> Tensor:
         """How much of each pixel belongs to each of the nine super tokens around it: (B, h, w, P, 9)."""

@@ -9,7 +9,7 @@ from stitchwork.layers.make_divisible import make_divisible
 from stitchwork.layers.pooled_batch_norm import PooledBatchNorm
 from stitchwork.layers.sampling import between, bilinear, weighted_sums, zero_border
 from stitchwork.layers.unit_length import unit_length
-from stitchwork.layers.windows import join_windows, split_windows
+from stitchwork.layers.windows import join_windows, pad_to_windows, split_windows
 
 __all__ = [
     "AttentionFree",
@@ -27,6 +27,7 @@ __all__ = [
     "init_conv_weights",
     "join_windows",
     "make_divisible",
+    "pad_to_windows",
     "split_windows",
     "unit_length",
     "weighted_sums",

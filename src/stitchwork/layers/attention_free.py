@@ -15,7 +15,8 @@ class AttentionFree(nn.Module):
 
     The exponentials are safe. A factor of all e^{K_s} in a channel, or of all e^{w_ts} at a pixel t, is lost in the
     quotient, so each form divides by the largest or by the sum. And so that no sum is 0 where the keys want one pixel
-    and w wants another, every pixel counts everywhere by 1e-18 at least, which is nothing beside 1 in any precision.
+    and w wants another, every pixel counts everywhere by 1e-18 at least: nothing beside 1 in any precision, and if
+    keys and w contradict each other by more than some 25, the keys decide.
 
     Args:
         dim: channels C.

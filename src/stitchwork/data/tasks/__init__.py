@@ -11,10 +11,23 @@ and nothing but the property in question can give the answer away.
 from stitchwork.data.tasks.absolute_position import absolute_position
 from stitchwork.data.tasks.channel_identity import channel_identity
 from stitchwork.data.tasks.cross_channel_shift import cross_channel_kernel, cross_channel_shift
+from stitchwork.data.tasks.disk_radius import disk_radius
+from stitchwork.data.tasks.many_choices import many_choices
+from stitchwork.data.tasks.sampling_distance import sampling_distance
+from stitchwork.data.tasks.single_outlier import single_outlier
+from stitchwork.data.tasks.stripes import stripes
+from stitchwork.data.tasks.thin_curves import thin_curves, thin_curves_posterior
 
 __all__ = [
     "absolute_position",
     "channel_identity",
     "cross_channel_kernel",
     "cross_channel_shift",
+    "disk_radius",
+    "many_choices",
+    "sampling_distance",
+    "single_outlier",
+    "stripes",
+    "thin_curves",
+    "thin_curves_posterior",
 ]
