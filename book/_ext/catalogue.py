@@ -20,13 +20,18 @@ from stitchwork.analysis import count_multiply_adds, count_parameters
 from stitchwork.registry import Entry
 
 HEADER = ("Name", "Paper", "Venue", "Year", "Parameters", "Multiply-adds", "Proved equal to", "Chapter", "Kind")
-LIBRARIES = {"timm": "timm’s `{}`", "torchvision": "torchvision’s `{}`", "recorded": "the recorded fingerprint"}
+LIBRARIES = {
+    "timm": "timm’s `{}`",
+    "torchvision": "torchvision’s `{}`",
+    "recorded": "the recorded fingerprint",
+    "transcription": "its equations",
+}
 
 
 def proof(references: tuple[str, ...]) -> str:
     """What an entry is proved equal to, in words: ``("timm:resnet50",)`` becomes “timm’s `resnet50`”."""
     named = (reference.split(":", 1) for reference in references)
-    return ", ".join(LIBRARIES[library].format(name) for library, name in named)
+    return ", ".join(dict.fromkeys(LIBRARIES[library].format(name) for library, name in named))
 
 
 def venue(fields: dict[str, str]) -> str:
@@ -46,7 +51,8 @@ def row(entry: Entry, bibliography: BibliographyData, written: set[str]) -> list
     """The cells of one entry, as MyST text. Costs are counted on the meta device: no memory, no arithmetic."""
     with torch.device("meta"):
         if entry.kind == "block":
-            module, size = stitchwork.create_block(entry.name, 64), (1, 64, 14, 14)
+            arguments, size = entry.example()
+            module = stitchwork.create_block(entry.name, **arguments)
         else:
             module = stitchwork.create_model(entry.name)
             size = (1, module.in_chans, 224, 224)

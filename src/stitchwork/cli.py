@@ -86,7 +86,10 @@ def show(name: Annotated[str, typer.Argument(help="A registered name, such as cb
     entry = stitchwork.describe(name)
     with torch.device("meta"):
         if entry.kind == "block":
-            call, module, size = f'create_block("{name}", 64)', stitchwork.create_block(name, 64), (1, 64, 56, 56)
+            arguments, size = entry.example(56, 56)
+            module = stitchwork.create_block(name, **arguments)
+            size_too = f", size={arguments['size']}" if "size" in arguments else ""
+            call = f'create_block("{name}", {entry.dim}{size_too})'
         else:
             call, module = f'create_model("{name}")', stitchwork.create_model(name)
             size = (1, getattr(module, "in_chans", 3), 224, 224)

@@ -10,7 +10,8 @@ registry:
   ``"torchvision:resnet50"``, ``"timm:resnet50"``, ``"recorded:se"`` (a recorded fingerprint; ``"recorded:danet.head"``
   is that of another configuration), or ``"transcription:aft_local"`` (the paper's equations, written out);
 * ``LAYOUT``, where it is not ``"image"``, the (B, C, H, W) of the others: ``"sequence"`` is (B, T, C), ``"series"`` is
-  (B, C, N, T), N series of T steps.
+  (B, C, N, T), N series of T steps;
+* ``DIM``, the channels of a block's published configuration, where they are not 64.
 """
 
 import difflib
@@ -37,6 +38,7 @@ class Entry:
     references: tuple[str, ...]
     module: str
     layout: str = "image"
+    dim: int = 64
 
     @property
     def constructor(self) -> type[nn.Module]:
@@ -48,6 +50,25 @@ class Entry:
         """Whether the parameters depend on the image size, so that ``size=(H, W)`` must be given."""
         size = inspect.signature(self.build).parameters.get("size")
         return size is not None and size.default is inspect.Parameter.empty
+
+    def example(self, height: int = 14, width: int = 14) -> tuple[dict, tuple[int, ...]]:
+        """The arguments of :func:`create_block` for the published configuration, and the shape of a fitting input.
+
+        Args:
+            height: of the image.
+            width: of the image.
+
+        Returns:
+            ``{"dim": 64}``, with ``size`` where it is needed, and such as (1, 64, 14, 14); a sequence has
+            ``height`` x ``width`` steps, and of series there are ``height``, with ``2 width`` steps each.
+        """
+        size = {"size": (height, width)} if self.needs_size else {}
+        shape = {
+            "image": (1, self.dim, height, width),
+            "sequence": (1, height * width, self.dim),
+            "series": (1, self.dim, height, 2 * width),
+        }[self.layout]
+        return {"dim": self.dim, **size}, shape
 
 
 def collect(kind: str, modules) -> dict[str, Entry]:
@@ -65,7 +86,10 @@ def collect(kind: str, modules) -> dict[str, Entry]:
                 raise ValueError(f"{module.__name__}.REFERENCES lacks {name!r}: say what it is proved equal to")
             references = tuple(module.REFERENCES[name])
             layout = getattr(module, "LAYOUT", "image")
-            entries[name] = Entry(name, kind, build, module.PAPER, module.CHAPTER, references, module.__name__, layout)
+            dim = getattr(module, "DIM", 64)
+            entries[name] = Entry(
+                name, kind, build, module.PAPER, module.CHAPTER, references, module.__name__, layout, dim
+            )
     return dict(sorted(entries.items()))
 
 

@@ -12,10 +12,6 @@ import torch
 
 import stitchwork
 
-# Blocks are built at the width at which the reference implementations were recorded.
-DIM = 64
-OTHER_WIDTHS = {"msda": 72}  # three dilations share the channels
-
 
 @dataclass(frozen=True)
 class Subject:
@@ -37,7 +33,7 @@ class Subject:
 
     @property
     def dim(self):
-        return OTHER_WIDTHS.get(self.name, DIM)
+        return self.entry.dim
 
     @property
     def default_size(self):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stitchwork.layers import check_image, check_positive, check_size
+from stitchwork.layers import check_image, check_multiple, check_positive, check_size
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,9 @@ def test_check_size():
     check_size(torch.zeros(1, 3, 6, 4), (6, 4), "Net")
     with pytest.raises(ValueError, match=r"size \(4, 6\); got \(6, 4\): build it with size="):
         check_size(torch.zeros(1, 3, 6, 4), (4, 6), "Net")
+
+
+def test_check_multiple():
+    check_multiple("Net", 64, heads=8, groups=1)
+    with pytest.raises(ValueError, match=r"Net: dim must be a multiple of heads=8; got dim=67: take 72 channels, or"):
+        check_multiple("Net", 67, groups=1, heads=8)

@@ -18,7 +18,7 @@ MUTATIONS = [
         "aft_local_blind_outside_its_window",
         LOCAL,
         "aft_local",
-        ("return torch.addcmul(window, (-peak).exp(), rest)", "return window"),
+        ("far * self.rest(half) + self.window(half, near)", "self.window(half, near)"),
     ),
     # Efficient additive attention
     bug(

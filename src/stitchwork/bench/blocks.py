@@ -24,8 +24,6 @@ from stitchwork.provenance import environment
 from stitchwork.registry import create_block, describe, list_blocks
 from stitchwork.transcriptions import transcribe
 
-DIM = 64
-OTHER_WIDTHS = {"msda": 72}  # three dilations share its channels
 SIDES = (32, 64, 128)
 MOST_MEMORY = 6 * 2**30  # a call that would need more than this is left out, and the record says so
 
@@ -164,15 +162,14 @@ def growth(rows: Sequence[BlockRow]) -> Growth:
 def measure(name: str, sides: Sequence[int], budget: float) -> Iterator[BlockRow]:
     """The rows of one block."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dim = OTHER_WIDTHS.get(name, DIM)
     plain_peaks: dict[int, int] = {}
     for side in sides:
         torch.manual_seed(0)
-        size = {"size": (side, side)} if describe(name).needs_size else {}
-        ours = create_block(name, dim, **size).to(device).eval()
+        arguments, shape = describe(name).example(side, side)
+        ours = create_block(name, **arguments).to(device).eval()
         plain = transcribe(name, ours).eval()
-        x = torch.randn(1, dim, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-        cost = count_parameters(ours), count_multiply_adds(ours, input_size=tuple(x.shape))
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+        cost = count_parameters(ours), count_multiply_adds(ours, input_size=shape)
         peak = measure_peak_memory(ours, x)
         modules = {"ours": ours}
         if expected_peak(plain_peaks, side) <= MOST_MEMORY:
@@ -185,7 +182,9 @@ def measure(name: str, sides: Sequence[int], budget: float) -> Iterator[BlockRow
             q1, ratio, q3 = statistics.quantiles(ratios, n=4, method="inclusive")
             plain_time = 1e3 * statistics.median(times["plain"])
             rest = layouts["plain"], plain_time, plain_peaks[side], ratio, q1, q3
-        yield BlockRow(name, dim, side, *cost, layouts["ours"], 1e3 * statistics.median(times["ours"]), peak, *rest)
+        yield BlockRow(
+            name, shape[1], side, *cost, layouts["ours"], 1e3 * statistics.median(times["ours"]), peak, *rest
+        )
 
 
 def expected_peak(peaks: dict[int, int], side: int) -> float:

@@ -53,21 +53,34 @@ class AFTLocal(AttentionFree):
 
     def gather(self, x: Tensor) -> Tensor:
         """Weighted sum over the window and plain sum over the rest: (B, 2 C, H, W) -> the same."""
-        height, width = self.size
-        reach = self.window_size - 1
         peak = self.position_bias.detach().amax((0, 1)).clamp_min(0)  # (H, W): the largest w, 0 outside the window
         near = (self.position_bias - peak).exp()  # (2S-1, 2S-1, H, W)
-        # The rest is added up from what it is: the rows that the window does not touch, and in those that it does what
-        # is left and right of it. Everything less the window is quicker, but only rounding where little is left.
-        rest = beyond(x.sum(3), self.window_size)[..., None]  # (B, 2 C, H, 1)
-        sides = F.pad(beyond(x, self.window_size), (0, 0, reach, reach))  # (B, 2 C, H + 2S-2, W)
-        padded = F.pad(x, [reach] * 4)  # (B, 2 C, H + 2S-2, W + 2S-2)
-        window = torch.zeros_like(x)
+        far = (-peak).exp()  # (H, W)
+        # The two sums one after the other: half the channels stay in the cache where all would not.
+        return torch.cat([far * self.rest(half) + self.window(half, near) for half in x.chunk(2, 1)], 1)
+
+    def window(self, x: Tensor, near: Tensor) -> Tensor:
+        """Sum over the window of each pixel, weighted by ``near`` (2S-1, 2S-1, H, W): (B, C, H, W) -> the same."""
+        height, width = self.size
+        padded = F.pad(x, [self.window_size - 1] * 4)  # (B, C, H + 2S-2, W + 2S-2)
+        total = torch.zeros_like(x)
+        for i, row in enumerate(near):
+            for j, weight in enumerate(row):
+                total.addcmul_(weight, padded[:, :, i : i + height, j : j + width])
+        return total
+
+    def rest(self, x: Tensor) -> Tensor:
+        """Sum over all pixels outside the window of each: (B, C, H, W) -> the same.
+
+        It is added up from what it is, the rows that the window does not touch, and in those that it does what is left
+        and right of it. Everything less the window is quicker, but only rounding where little is left.
+        """
+        height, reach = self.size[0], self.window_size - 1
+        total = beyond(x.sum(3), self.window_size)[..., None].expand_as(x).clone()
+        sides = F.pad(beyond(x, self.window_size), (0, 0, reach, reach))  # (B, C, H + 2S-2, W)
         for i in range(2 * reach + 1):
-            rest = rest + sides[:, :, i : i + height]
-            for j in range(2 * reach + 1):
-                window = torch.addcmul(window, near[i, j], padded[:, :, i : i + height, j : j + width])
-        return torch.addcmul(window, (-peak).exp(), rest)
+            total += sides[:, :, i : i + height]
+        return total
 
 
 def beyond(x: Tensor, distance: int) -> Tensor:

@@ -77,10 +77,9 @@ class BiLevelRoutingAttention(nn.Module):
         check_image(x, self.dim, "BiLevelRoutingAttention")
         batch, _, height, width = x.shape
         region = max(1, height // self.n_win), max(1, width // self.n_win)
-        qkv = pad_to_windows(self.qkv(x), *region)
-        inside = pad_to_windows(torch.ones_like(x[:1, :1], dtype=torch.bool), *region)  # where the image is
-        q, kv = qkv.split([self.dim, 2 * self.dim], 1)
-        v = kv[:, self.dim :]
+        inside = torch.ones_like(x[:1, :1], dtype=torch.bool)  # where the image is, for the regions that are filled up
+        q, kv = self.qkv(x).split([self.dim, 2 * self.dim], 1)
+        v = pad_to_windows(kv[:, self.dim :], *region)  # the zeros that the convolution would pad with
         q, kv, inside = (split_windows(t, *region) for t in (q, kv, inside))  # (B, h, w, P, channels)
         h, w = q.shape[1:3]
         q, kv, inside = q.flatten(1, 2), kv.flatten(1, 2), inside.flatten(1, 2)  # (B, S = h·w, P, channels)
@@ -95,7 +94,7 @@ class BiLevelRoutingAttention(nn.Module):
             mask = inside[0, :, :, 0][chosen].flatten(2).flatten(0, 1)[:, None, None]  # (B·S, 1, 1, k·P)
         y = F.scaled_dot_product_attention(q, k, v_chosen, attn_mask=mask, scale=self.dim**-0.5)  # (B·S, heads, P, d)
         y = y.transpose(1, 2).flatten(2).view(batch, h, w, -1, self.dim)  # (B, h, w, P, C)
-        y = join_windows(y, *region) + self.lepe(v)  # zeros filled in are what the convolution would pad with
+        y = join_windows(y, *region, v.shape[2:]) + self.lepe(v)
         return self.proj(y[..., :height, :width])
 
     def _route(self, q: Tensor, k: Tensor, inside: Tensor) -> Tensor:

@@ -17,10 +17,10 @@ Where this differs: nothing in the result. InstanceNorm subtracts from each map 
 sum to one; so the values are centred here, and the output is divided by the map's standard deviation, in the place of
 normalising N x M numbers. Three biases are without effect: that of the 1x1 convolution, the same for all keys, does not
 pass the softmax; those of W_kv and of LN, the same for all keys and values, do not pass weights that sum to zero. A
-popular copy has H and W as arguments of its constructor and fails at any other size; it takes keys and
-values as arguments, and ignores them wherever s > 1; and it has two projections for keys and values, where the official
-code has one. PyTorch's InstanceNorm refuses an image of one pixel; here its map, the number 1, has no variance, and
-what comes out is the bias of the last projection.
+popular copy has H and W as arguments of its constructor and fails at any other size; it takes keys and values as
+arguments, and ignores them wherever s > 1; and it has two projections for keys and values, where the official code has
+one. PyTorch's InstanceNorm refuses an image of one pixel; here its map, the number 1, has no variance, and what comes
+out is the bias of the last projection.
 """
 
 import torch

@@ -29,6 +29,7 @@ from stitchwork.layers import check_positive
 
 PAPER = "wu2020connecting"
 CHAPTER = "28_beyond_images"
+DIM = 32
 LAYOUT = "series"
 
 

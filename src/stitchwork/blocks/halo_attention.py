@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stitchwork.layers import check_image, check_positive, join_windows, pad_to_windows, split_windows
+from stitchwork.layers import check_image, check_positive, join_windows, split_windows
 
 PAPER = "vaswani2021halonet"
 CHAPTER = "06_everyone_to_everyone"
@@ -69,7 +69,7 @@ class HaloAttention(nn.Module):
         check_image(x, self.dim, "HaloAttention")
         batch, _, height, width = x.shape
         b = self.block_size
-        q = split_windows(pad_to_windows(self.to_q(x), b, b), b, b)  # (B, m, n, b², D): m x n blocks
+        q = split_windows(self.to_q(x), b, b)  # (B, m, n, b², D): m x n blocks
         m, n = q.shape[1:3]
         q = q.unflatten(-1, (self.heads, -1)).transpose(3, 4)  # (B, m, n, heads, b², d)
         kv = self._windows(self.to_kv(x)).unflatten(-1, (2, self.heads, -1))  # (B·m·n, w², 2, heads, d)
@@ -77,7 +77,7 @@ class HaloAttention(nn.Module):
         bias = self._bias(q, height, width)  # (B·m·n, heads, b², w²)
         y = F.scaled_dot_product_attention(q.flatten(0, 2), k, v, attn_mask=bias)  # (B·m·n, heads, b², d)
         y = y.transpose(1, 2).flatten(2).view(batch, m, n, b * b, -1)  # (B, m, n, b², D)
-        return self.to_out(join_windows(y, b, b)[..., :height, :width])
+        return self.to_out(join_windows(y, b, b, (height, width)))
 
     def _windows(self, x: Tensor) -> Tensor:
         """The overlapping windows of the blocks of (B, C, H, W): (B·m·n, w², C)."""

@@ -29,6 +29,7 @@ from stitchwork.layers import check_image, check_multiple, check_positive
 
 PAPER = "jiao2023dilateformer"
 CHAPTER = "06_everyone_to_everyone"
+DIM = 72  # three dilations share the channels
 
 
 class MultiScaleDilatedAttention(nn.Module):

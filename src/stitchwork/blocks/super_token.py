@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stitchwork.layers import check_image, check_multiple, check_positive, join_windows, pad_to_windows, split_windows
+from stitchwork.layers import check_image, check_multiple, check_positive, join_windows, split_windows
 
 PAPER = "huang2023supertoken"
 CHAPTER = "06_everyone_to_everyone"
@@ -75,8 +75,6 @@ class SuperTokenAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Group the pixels of (B, C, H, W), attend, and hand back."""
         check_image(x, self.dim, "SuperTokenAttention")
-        height, width = x.shape[2:]
-        x = pad_to_windows(x, *self.stoken_size)
         pixels = split_windows(x, *self.stoken_size)  # (B, h, w, P, C): P pixels in each of h x w cells
         if self.stoken_size == (1, 1):
             y = self._attend(pixels.squeeze(3)).unsqueeze(3)
@@ -84,7 +82,7 @@ class SuperTokenAttention(nn.Module):
             association = self._associate(pixels.detach())  # (B, h, w, P, 9)
             tokens = self._attend(self._gather(pixels, association))  # (B, h, w, C)
             y = association @ neighbours(tokens)  # (B, h, w, P, C)
-        return join_windows(y, *self.stoken_size)[..., :height, :width]
+        return join_windows(y, *self.stoken_size, x.shape[2:])
 
     def _associate(self, pixels: Tensor) -> Tensor:
         """How much of each pixel belongs to each of the nine super tokens around it: (B, h, w, P, 9)."""

@@ -200,10 +200,10 @@ ERRATA = [
         key="halo_attention_padding_as_keys",
         block="halo_attention",
         found_in="popular copies",
-        text="The paper does not say what lies outside the image, and in timm's version it is zeros, which take part "
-        "in the softmax: pixels at the border spend part of their attention on them. An image of equal pixels comes out "
-        "darker towards its border. Its position logits are not divided by √d, and it has no output projection; those "
-        "are choices.",
+        text="Neither the paper nor timm's version masks what lies outside the image: there are zeros, which take part "
+        "in the softmax, so that pixels at the border spend some of their attention on nothing, and an image of equal "
+        "pixels comes out uneven. That timm's position logits are not divided by √d, and that it has no output "
+        "projection, are choices.",
         wrong=UnmaskedHalo,
         measure=unevenness_of_a_constant,
         meaning="unevenness of the output for a constant image",
@@ -226,8 +226,8 @@ ERRATA = [
         block="bi_level_routing",
         found_in="the official code",
         text="Where the regions do not fit, zeros fill up the last ones, and take part in the softmax as keys with "
-        "logit 0 and value 0; a comment asks for a mask. At 224² pixels all sizes of the network are multiples of 7 and "
-        "nothing is filled up, but elsewhere what a pixel sees depends on whether the image happens to fit.",
+        "logit 0 and value 0; a comment asks for a mask. At 224² pixels all sizes of the network are multiples of 7, "
+        "and nothing is filled up, but elsewhere what a pixel sees depends on whether the image happens to fit.",
         wrong=partial(OfficialRouting, topk=49),
         measure=change_by_one_row_more,
         meaning="change inside a constant image when it grows from 14 to 15 pixels",

@@ -6,6 +6,7 @@ from stitchwork.figures.attention import (
     draw_row_and_column_gates,
     draw_summaries,
 )
+from stitchwork.figures.branches import draw_wirings
 from stitchwork.figures.convolution import (
     draw_bottlenecks,
     draw_costs,
@@ -19,6 +20,7 @@ from stitchwork.figures.convolution import (
     draw_support,
     draw_what_one_output_reads,
 )
+from stitchwork.figures.sampling import draw_paper_against_clock, draw_sampling_points
 from stitchwork.figures.style import INK, PALETTE, use_house_style
 
 __all__ = [
@@ -32,12 +34,15 @@ __all__ = [
     "draw_intervals",
     "draw_kernel_positions",
     "draw_kernels",
+    "draw_paper_against_clock",
     "draw_responses",
     "draw_roofline",
     "draw_row_and_column_gates",
+    "draw_sampling_points",
     "draw_spirals",
     "draw_summaries",
     "draw_support",
     "draw_what_one_output_reads",
+    "draw_wirings",
     "use_house_style",
 ]

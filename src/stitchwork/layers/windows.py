@@ -14,20 +14,21 @@ def pad_to_windows(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def split_windows(x: Tensor, height: int, width: int) -> Tensor:
-    """The h x w windows of ``height`` x ``width`` pixels that an image consists of.
+    """The windows of ``height`` x ``width`` pixels that cover an image; zeros fill up the last row and column of them.
 
     Shapes:
-        (B, C, h · height, w · width) -> (B, h, w, P, C) with P = height · width, row by row
+        (B, C, H, W) -> (B, h, w, P, C): h x w windows of P = height · width pixels each, row by row
     """
+    x = pad_to_windows(x, height, width)
     x = x.unflatten(3, (-1, width)).unflatten(2, (-1, height))  # (B, C, h, height, w, width)
     return x.permute(0, 2, 4, 3, 5, 1).flatten(3, 4)  # (B, h, w, P, C)
 
 
-def join_windows(windows: Tensor, height: int, width: int) -> Tensor:
-    """The image that :func:`split_windows` has taken apart.
+def join_windows(windows: Tensor, height: int, width: int, size: tuple[int, int]) -> Tensor:
+    """What :func:`split_windows` has taken apart, without the zeros.
 
     Shapes:
-        (B, h, w, P, C) -> (B, C, h · height, w · width)
+        (B, h, w, P, C) -> (B, C, H, W) with (H, W) = ``size``
     """
     x = windows.unflatten(3, (height, width)).permute(0, 5, 1, 3, 2, 4)  # (B, C, h, height, w, width)
-    return x.flatten(4, 5).flatten(2, 3)
+    return x.flatten(4, 5).flatten(2, 3)[..., : size[0], : size[1]]

@@ -11,7 +11,7 @@ and nothing but the property in question can give the answer away.
 from stitchwork.data.tasks.absolute_position import absolute_position
 from stitchwork.data.tasks.channel_identity import channel_identity
 from stitchwork.data.tasks.cross_channel_shift import cross_channel_kernel, cross_channel_shift
-from stitchwork.data.tasks.disk_radius import disk_radius
+from stitchwork.data.tasks.disk_radius import disk_radius, disk_radius_floor
 from stitchwork.data.tasks.many_choices import many_choices
 from stitchwork.data.tasks.sampling_distance import sampling_distance
 from stitchwork.data.tasks.single_outlier import single_outlier
@@ -24,6 +24,7 @@ __all__ = [
     "cross_channel_kernel",
     "cross_channel_shift",
     "disk_radius",
+    "disk_radius_floor",
     "many_choices",
     "sampling_distance",
     "single_outlier",

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stitchwork.data.tasks.draw import start
@@ -49,14 +50,7 @@ def disk_radius(
     if noise < 0:
         raise ValueError(f"disk_radius: noise must be 0 or more; got {noise}")
     generator = start("disk_radius", n, size, seed, device, least=2 * max(radii) + 1, disks=disks)
-    values = torch.tensor(radii, dtype=torch.float32, device=device)
-    offset = torch.arange(size, device=device) - size // 2
-    squares = offset[:, None] ** 2 + offset**2  # (size, size), squared distance from the middle
-    shapes = squares <= (values[:, None, None] + 0.5) ** 2  # one disk for each radius, (R, size, size)
-    areas = shapes.sum((1, 2))
-    centred = values - (areas * values).sum() / areas.sum()
-    answers = centred / math.sqrt((areas * centred**2).sum() / (len(radii) * size**2))  # (R,)
-
+    shapes, answers = _disks(radii, size, device)
     which = torch.randint(len(radii), (n, disks), generator=generator, device=device)
     down = torch.randint(size, (n, disks, 1), generator=generator, device=device)
     rows = (torch.arange(size, device=device) + down) % size  # (n, disks, size)
@@ -69,3 +63,54 @@ def disk_radius(
         for t in (inside.to(torch.float32), answer)
     )  # (n, 1, size, disks size), all of them moved along together
     return inside + noise * torch.randn(inside.shape, generator=generator, device=device), answer
+
+
+def disk_radius_floor(
+    window: int,
+    *,
+    size: int = 16,
+    radii: Sequence[int] = (2, 3, 4, 5, 6, 7),
+    noise: float = 0.3,
+    draws: int = 4,
+    seed: int = 0,
+) -> float:
+    """The least error in :func:`disk_radius` of whoever sees, around each pixel, a square window and nothing else.
+
+    Such a one can do no better than the mean of the answers, weighted by how well each place in each disk explains the
+    window (Bayes' rule for Gaussian noise). The error of that answer is measured at every place in every disk. That
+    there is one disk in the image is taken as known, and its mean is not.
+
+    Args:
+        window: side of the window in pixels, odd and at most ``size``.
+        size, radii, noise: of the task; ``noise`` greater than 0.
+        draws: how often new noise is laid over every window.
+        seed: of that noise.
+
+    Raises:
+        ValueError: ``window`` is even or does not fit into the image, or ``noise`` is not greater than 0.
+    """
+    if window % 2 == 0 or not 0 < window <= size:
+        raise ValueError(f"disk_radius_floor: window must be odd and at most size={size}; got {window}")
+    if noise <= 0:
+        raise ValueError(f"disk_radius_floor: noise must be greater than 0; got {noise}")
+    disks, answers = _disks(radii, size)
+    margin = window // 2
+    wrapped = F.pad(disks[:, None].float(), [margin] * 4, mode="circular")  # (R, 1, size + window - 1, ...)
+    seen = F.unfold(wrapped, window).transpose(1, 2).flatten(0, 1)  # (R size^2, window^2): one row a place
+    y = (disks * answers[:, None, None]).flatten()  # (R size^2,)
+    generator, error = torch.Generator().manual_seed(seed), 0.0
+    for _ in range(draws):
+        noisy = seen + noise * torch.randn(seen.shape, generator=generator)
+        fit = (noisy @ seen.T - seen.square().sum(1) / 2) / noise**2  # log likelihood of each place, but for a constant
+        error += (fit.softmax(1) @ y - y).square().mean().item() / draws
+    return error
+
+
+def _disks(radii: Sequence[int], size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """One disk of each radius in the middle of an image, (R, size, size), and what its pixels must say, (R,)."""
+    values = torch.tensor(radii, dtype=torch.float32, device=device)
+    offset = torch.arange(size, device=device) - size // 2
+    disks = offset[:, None] ** 2 + offset**2 <= (values[:, None, None] + 0.5) ** 2
+    areas = disks.sum((1, 2))
+    centred = values - (areas * values).sum() / areas.sum()
+    return disks, centred / math.sqrt((areas * centred**2).sum() / (len(radii) * size**2))

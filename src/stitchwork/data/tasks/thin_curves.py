@@ -50,7 +50,7 @@ def thin_curves(
 
 
 def thin_curves_posterior(x: Tensor, contrast: float = 1.5) -> Tensor:
-    """The answer with the least mean squared error, from the rules by which the curves of :func:`thin_curves` are drawn.
+    """The answer with the least mean squared error, from the rules by which :func:`thin_curves` draws.
 
     The curve is a Markov chain with 3 states a row, its slopes. Messages run from the left and from the right (the
     forward-backward algorithm) and meet in every column; what comes out is how likely each pixel is on the curve.
