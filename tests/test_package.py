@@ -80,7 +80,8 @@ sys.meta_path[:] = map(Without, sys.meta_path)
 import torch
 import stitchwork
 for name in stitchwork.list_blocks():
-    assert stitchwork.create_block(name, 32)(torch.randn(2, 32, 8, 8)).shape == (2, 32, 8, 8)
+    arguments, shape = stitchwork.describe(name).example()
+    stitchwork.create_block(name, **arguments)(torch.randn(2, *shape[1:]))
 assert stitchwork.create_model("mobilenet_v2_035", num_classes=3).eval()(torch.randn(1, 3, 32, 32)).shape == (1, 3)
 stitchwork.create_model("resnet18"), stitchwork.create_model("mobilenet_v1")
 print(len(hidden), "hidden")
@@ -184,7 +185,7 @@ def lint(tree, floor):
         if name.endswith(".cuda"):
             yield node.lineno, ".cuda() ties the code to one device"
         if name.endswith((".softmax", ".log_softmax", "nn.Softmax", "nn.LogSoftmax")) and "dim" not in keywords:
-            least = 0 if name.endswith("Softmax") else 2 if name.startswith(("F.", "torch.")) else 1
+            least = 0 if name.endswith("Softmax") else 2 if re.fullmatch(r"(F|torch)\.\w+", name) else 1
             if len(node.args) < max(least, 1):
                 yield node.lineno, "softmax without dim"
         if name == "print" and core:

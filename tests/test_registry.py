@@ -64,7 +64,8 @@ def test_lists():
     assert stitchwork.list_models("resnet*") == [
         "resnet101", "resnet152", "resnet18", "resnet34", "resnet50", "resnet50_deep_stem",
     ]  # fmt: skip
-    assert stitchwork.list_blocks("*attention") == ["coord_attention"]
+    assert stitchwork.list_blocks("c*_attention") == ["clo_attention", "coord_attention", "crossformer_attention"]
+    assert stitchwork.list_blocks(layout="sequence") == ["pyramidal_attention"]
     assert stitchwork.list_models("zzz*") == []
     assert not set(stitchwork.list_models()) & set(stitchwork.list_blocks())
 

@@ -14,13 +14,13 @@ import stitchwork
 from stitchwork import stitch, stitches, unstitch
 
 # What a block needs beyond the channel count at a place of a network, where its default fits none.
-ARGUMENTS = {"msda": {"dilations": (1, 2)}}
+ARGUMENTS = {"msda": {"dilation": (1, 2), "num_heads": 2}}
 
 
 class Homemade(nn.Module):
     """A network as a user writes it: functional pieces, a skip connection, a part that is asked for its attributes."""
 
-    def __init__(self, width: int = 96):
+    def __init__(self, width: int = 192):
         super().__init__()
         self.stem = nn.Conv2d(3, width, 3, stride=4, padding=1)
         self.body = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, groups=width) for _ in range(60))
@@ -191,7 +191,7 @@ def test_what_is_replaced_is_gone_from_the_weights():
     stitched = stitch(model, "depthwise_separable_conv", at="body.*", where="replace")
     assert "body.0.block.depthwise.conv.weight" in stitched.state_dict()
     assert not any(key.startswith("body") and "block" not in key for key in stitched.state_dict())
-    assert stitches(stitched)[0].parameters == 96 * 9 + 96 * 96 + 4 * 96 - (96 * 9 + 96)
+    assert stitches(stitched)[0].parameters == 192 * 9 + 192 * 192 + 4 * 192 - (192 * 9 + 192)
 
 
 def test_the_report_counts():
@@ -204,6 +204,12 @@ def test_the_report_counts():
     assert report[0].shape == (64, 24, 16) and report[0].multiply_adds == 2 * 64 * 4
     assert re.search(r"layer1\.0\.conv2 +after +SqueezeExcitation +64×24×16 +\+580 +\+512", str(report))
     assert "2 in all" in str(report)
+
+
+def test_a_network_may_overwrite_what_a_block_returns():
+    """ResNet adds in place; a block that ends with a ReLU needs its output for the gradient."""
+    stitched = stitch(ours(), lambda dim: nn.Sequential(nn.Conv2d(dim, dim, 1), nn.ReLU()), at="layer*.*.conv2")
+    stitched(images()).sum().backward()
 
 
 def test_twice_in_one_place():
@@ -248,7 +254,7 @@ def channels_last_network():
     [
         (ours, {"at": "layr1"}, r"no module of ResNet matches 'layr1'; did you mean layer1"),
         (ours, {"at": "head"}, r"^head: a block needs \(B, C, H, W\), but shape \(1, 5\) passes here"),
-        (Homemade, {"at": "norm"}, r"^norm: gives shape \(1, 16, 16, 96\) for an image of 64×64 .* channels-last"),
+        (Homemade, {"at": "norm"}, r"^norm: gives shape \(1, 16, 16, 192\) for an image of 64×64 .* channels-last"),
         (
             channels_last_network,
             {"at": "layers.1.blocks.0"},

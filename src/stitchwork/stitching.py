@@ -68,12 +68,15 @@ class Stitch(nn.Module):
     def apply_block(self, x: Tensor) -> Tensor:
         """The block's output, mixed with its input if there is a gain."""
         y = self.block(x)
-        return y if self.gain is None else x + self.gain * (y - x)
+        if self.gain is not None:
+            return x + self.gain * (y - x)
+        # Networks overwrite in place what a part of theirs returns; a block may need its output for the gradient.
+        return y.clone() if torch.is_grad_enabled() else y
 
     def forward(self, x: Tensor, *args, **kwargs) -> Tensor:
         """What the host takes, to what it gives; the block works on its first input or on its output."""
         if self.where == "replace":
-            return self.block(x)
+            return self.apply_block(x)
         if self.where == "before":
             return self.host(self.apply_block(x), *args, **kwargs)
         return self.apply_block(self.host(x, *args, **kwargs))

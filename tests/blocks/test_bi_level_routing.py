@@ -60,13 +60,6 @@ def test_a_pixel_has_k_regions_and_its_surroundings():
     assert whole.sum() >= 4 and far.sum() <= 16
 
 
-def test_routing_carries_no_gradient():
-    """The gradient of queries is that of attention with the chosen regions held fixed."""
-    block = build(n_win=2, topk=1)
-    chosen = block._route(noise(1, 4, 2, 16), noise(1, 4, 2, 16).roll(1, 1), torch.ones(1, 4, 2, 1, dtype=torch.bool))
-    assert chosen.shape == (1, 4, 1) and not chosen.is_floating_point()
-
-
 @pytest.mark.parametrize("size", [(14, 21), (15, 22), (9, 30)], ids=str)
 def test_without_mask_it_is_the_official_code(size):
     """The official code's padding is data; everything else is the same."""

@@ -34,8 +34,10 @@ def by_hand(block, x):
                     columns = range(max(0, j // b * b - halo), min(width, j // b * b + b + halo))
                     window = [(r, c) for r in rows for c in columns]
                     centre = len(block.rel_height) // 2 + halo  # the row of the tables for offset 0
-                    height_of, width_of = block.rel_height[centre - i :], block.rel_width[centre - j :]
-                    logits = [q[:, i, j] @ (k[:, r, c] + height_of[r] + width_of[c]) for r, c in window]
+                    logits = []
+                    for r, c in window:
+                        position = block.rel_height[centre + r - i] + block.rel_width[centre + c - j]
+                        logits.append(q[:, i, j] @ (k[:, r, c] + position))
                     weights = (torch.stack(logits) / math.sqrt(d)).softmax(0)
                     y[n, h * d : (h + 1) * d, i, j] = sum(a * v[:, r, c] for a, (r, c) in zip(weights, window))
     return block.to_out(y)

@@ -9,7 +9,7 @@ for any offset:
     y = W_o softmax(Q K^T / √d + B) V   in each group,    B_ij = DPB(y_i - y_j, x_i - x_j)       eq. 2
     DPB = Linear(2, D) then three times [LayerNorm, ReLU, Linear],  D = C/16; the last one gives a bias for each head
 
-Cost, with D = C/16: 4 C^2 + 4 C + 2 D^2 + 9 D + h (D + 1) parameters; (4 C^2 + 2 G^2 C) HW multiply-adds.
+Cost, with D = C/16: 4 C^2 + 4 C + 2 D^2 + 11 D + h (D + 1) parameters; (4 C^2 + 2 G^2 C) HW multiply-adds.
 Growth: N^1
 
 Where this differs: nothing in the result. The official code is for one image size; here the image is filled up to whole

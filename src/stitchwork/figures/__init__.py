@@ -7,6 +7,7 @@ from stitchwork.figures.attention import (
     draw_summaries,
 )
 from stitchwork.figures.branches import draw_wirings
+from stitchwork.figures.channel_gates import draw_frequencies, draw_gate_wiring, draw_matrices
 from stitchwork.figures.convolution import (
     draw_bottlenecks,
     draw_costs,
@@ -20,6 +21,7 @@ from stitchwork.figures.convolution import (
     draw_support,
     draw_what_one_output_reads,
 )
+from stitchwork.figures.planes import draw_planes
 from stitchwork.figures.sampling import draw_paper_against_clock, draw_sampling_points
 from stitchwork.figures.style import INK, PALETTE, use_house_style
 
@@ -30,11 +32,15 @@ __all__ = [
     "draw_channel_gates",
     "draw_costs",
     "draw_curves",
+    "draw_frequencies",
+    "draw_gate_wiring",
     "draw_images",
     "draw_intervals",
     "draw_kernel_positions",
     "draw_kernels",
+    "draw_matrices",
     "draw_paper_against_clock",
+    "draw_planes",
     "draw_responses",
     "draw_roofline",
     "draw_row_and_column_gates",

@@ -4,7 +4,7 @@ Every function returns a matplotlib figure and computes nothing but positions; w
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -283,7 +283,7 @@ def draw_intervals(
         marks: a prediction for each of the first lines, drawn as a diamond.
     """
     figure, ax = plt.subplots(figsize=(7.0, 0.55 * len(results) + 1.0))
-    for row, ((values, (mean, low, high)), colour) in enumerate(zip(results.values(), PALETTE.values())):
+    for row, ((values, (mean, low, high)), colour) in enumerate(zip(results.values(), cycle(PALETTE.values()))):
         ax.plot([low, high], [row, row], color=colour, linewidth=7, alpha=0.35, solid_capstyle="butt")
         ax.plot([mean, mean], [row - 0.25, row + 0.25], color=colour, linewidth=2.5)
         ax.scatter(values, [row] * len(values), color=colour, s=24, zorder=3, edgecolor="white", linewidth=0.5)
