@@ -21,7 +21,7 @@ asks for a bias in the grouped convolution, overwrites it with the None that its
 the count of the paper's networks goes with that. Its ``dilation`` crashes (the padding grows with it, the window does
 not), its ``stride`` crashes at odd sizes, and ``kernel_conv`` other than 3 gives maps of two sizes. Here the dilation
 works, every odd ``kernel_conv`` does, and there is no stride. Images smaller than the window, which the official
-padding refuses, are reflected to and fro. The attention looks 7 x 7 pixels wide: nothing in it is global.
+padding refuses, are reflected back and forth. The attention looks 7 x 7 pixels wide: nothing in it is global.
 """
 
 import torch
@@ -36,7 +36,7 @@ TILE = 8  # pixels on a side that share one call of the attention; 8 is the fast
 
 
 def reflect(x: Tensor, margin: int) -> Tensor:
-    """Mirror (B, C, H, W) at its border pixels; a margin wider than the image is mirrored to and fro."""
+    """Mirror (B, C, H, W) at its border pixels; a margin wider than the image is mirrored back and forth."""
     for axis, sides in ((2, (0, 0, 1, 1)), (3, (1, 1, 0, 0))):
         left = margin
         while left > 0:
