@@ -41,12 +41,13 @@ OUTPUT = {
 LEAST = {"gated_dilated_inception": 13, "pyramidal_attention": 64}
 
 
-def shape_of(subject, batch=2, steps=70, dim=64):
+def shape_of(subject, batch=2, steps=70, dim=None):
     """A shape that suits the module: (B, T, C), or (B, C, N, T)."""
+    dim = dim or subject.dim
     return (batch, steps, dim) if subject.entry.layout == "sequence" else (batch, dim, 3, steps)
 
 
-def output_shape(subject, batch=2, steps=70, dim=64):
+def output_shape(subject, batch=2, steps=70, dim=None):
     return shape_of(subject, batch, OUTPUT[subject.name](steps), dim)
 
 

@@ -154,3 +154,9 @@ def test_intervals_show_every_seed_the_mean_and_the_ends():
     assert list(bar.get_xdata()) == [0.5, 3.5]
     assert list(mean.get_xdata()) == [2.0, 2.0]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_intervals_have_a_line_for_each_of_many_methods():
+    results = {f"method {i}": ([i, i + 1.0], (i + 0.5, i, i + 1.0)) for i in range(9)}  # more than there are colours
+    (ax,) = figures.draw_intervals(results, "error").axes
+    assert len(ax.collections) == len(ax.get_yticks()) == 9
