@@ -15,12 +15,12 @@ Growth: N^2
 
 Where this differs: nothing in the result. InstanceNorm subtracts from each map its mean, which is 1/M because the rows
 sum to one; so the values are centred here, and the output is divided by the map's standard deviation, in the place of
-normalising N x M numbers. Three biases are without effect: that of the 1x1 convolution, the same for all keys, does not
-pass the softmax; those of W_kv and of LN, the same for all keys and values, do not pass weights that sum to zero. A
-popular copy has H and W as arguments of its constructor and fails at any other size; it takes keys and values as
-arguments, and ignores them wherever s > 1; and it has two projections for keys and values, where the official code has
-one. PyTorch's InstanceNorm refuses an image of one pixel; here its map, the number 1, has no variance, and what comes
-out is the bias of the last projection.
+normalising N x M numbers. A CPU takes the queries in pieces, whose logits stay in its cache. Three biases are without
+effect: that of the 1x1 convolution, the same for all keys, does not pass the softmax; those of W_kv and of LN, the same
+for all keys and values, do not pass weights that sum to zero. A popular copy has H and W as arguments of its
+constructor and fails at any other size; it takes keys and values as arguments, and ignores them wherever s > 1; and it
+has two projections for keys and values, where the official code has one. PyTorch's InstanceNorm refuses an image of one
+pixel; here its map, the number 1, has no variance, and what comes out is the bias of the last projection.
 """
 
 import torch
@@ -31,6 +31,9 @@ from stitchwork.layers import check_image, check_multiple, check_positive
 
 PAPER = "zhang2021rest"
 CHAPTER = "06_everyone_to_everyone"
+
+# Logits of an image that are computed at a time on a CPU.
+CACHED = 2**19
 
 
 class EMSA(nn.Module):
@@ -81,17 +84,24 @@ class EMSA(nn.Module):
 
     def _mixed_attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Softmax of mixed logits, normalised over queries and keys: (B, heads, N, d)."""
-        logits = self.transform((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2))  # (B, heads, N, M)
-        weights = self.softmax(logits)
-        # The variance is the small difference of mean square and squared mean: bfloat16 would leave nothing of it.
-        exact = torch.promote_types(weights.dtype, torch.float32)
-        squares = (
-            torch.linalg.vector_norm(weights, dim=3, dtype=exact).square().mean(2) / weights.shape[3]
-        )  # (B, heads)
-        deviation = (squares - weights.shape[3] ** -2.0 + 1e-5).sqrt()[..., None, None]
-        # (A - 1/M) V = A (V - mean of V), for the rows of A sum to one.
-        y = weights @ (v - v.mean(2, keepdim=True))  # (B, heads, N, d)
-        return y / deviation.to(y.dtype)
+        keys = k.shape[2]
+        k, v = k.transpose(2, 3), v - v.mean(2, keepdim=True)
+        outputs, norms = [], []
+        for piece in self._pieces(q * q.shape[3] ** -0.5, keys):
+            weights = self.softmax(self.transform(piece @ k))  # (B, heads, n, M)
+            outputs.append(weights @ v)  # (A - 1/M) V = A (V - mean of V), for the rows of A sum to one
+            # The variance is the small difference of mean square and squared mean: bfloat16 would leave nothing of it.
+            exact = torch.promote_types(weights.dtype, torch.float32)
+            norms.append(torch.linalg.vector_norm(weights, dim=3, dtype=exact))  # (B, heads, n)
+        y, norm = torch.cat(outputs, 2), torch.cat(norms, 2)  # (B, heads, N, d), (B, heads, N)
+        variance = norm.square().mean(2) / keys - keys**-2.0  # (B, heads)
+        return y * torch.rsqrt(variance + 1e-5)[..., None, None].to(y.dtype)
+
+    def _pieces(self, q: Tensor, keys: int) -> tuple[Tensor, ...]:
+        """The queries (B, heads, N, d) in pieces whose logits stay in a CPU's cache; elsewhere, all of them at once."""
+        if torch.compiler.is_compiling() or q.device.type != "cpu":
+            return (q,)
+        return q.split(max(1, CACHED // (self.num_heads * keys)), 2)
 
 
 BLOCKS = {"emsa": EMSA}
