@@ -52,9 +52,11 @@ test: $(STAMP) ## build the book and run every check: style, spelling, tests, no
 
 run: $(STAMP) ## execute the chapters again (PRESET=smoke, cpu or gpu) and record what did it
 	$(BIN)/stitchwork run notebooks/*.ipynb $(if $(PRESET),--preset $(PRESET))
+	$(BIN)/stitchwork comparisons notebooks/*.ipynb --output book/data/comparisons.json
 
-bench: $(STAMP) ## measure our networks against timm's and torchvision's
+bench: $(STAMP) ## measure our networks against timm's and torchvision's, and the blocks against their plain forms
 	$(BIN)/stitchwork bench speed --output book/data/bench_speed.json
+	$(BIN)/stitchwork bench blocks --output book/data/bench_blocks.json
 
 clean: ## remove the built book; `rm -r .venv` removes the environment too
 	rm -rf _build .pytest_cache .ruff_cache

@@ -149,6 +149,20 @@ def run(
         fail(f"{failures} of {len(outcomes)} notebooks failed", code=1)
 
 
+@app.command("comparisons")
+@plain_errors("cli")
+def gather_comparisons(
+    notebooks: Annotated[list[Path], typer.Argument(help="Executed notebooks.")],
+    output: Annotated[Path, typer.Option(help="The JSON file to write.")],
+) -> None:
+    """Gather the training comparisons of executed chapters into one data file."""
+    from stitchwork.comparisons import collect
+
+    record = collect(notebooks, output)
+    show_table([(chapter, f"{len(found['rows'])} rows") for chapter, found in record.items()])
+    typer.echo(f"record: {output}")
+
+
 def parse_parameter(text: str) -> tuple[str, Any]:
     """``"steps=10"`` -> ``("steps", 10)``: a Python literal where it is one, a string otherwise."""
     name, equals, value = text.partition("=")

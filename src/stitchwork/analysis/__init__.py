@@ -1,6 +1,7 @@
 """Measuring and comparing modules: cost, latency, receptive fields, inner outputs, equality with a reference."""
 
 from stitchwork.analysis.compare import Difference, first_differing_layer
+from stitchwork.analysis.comparison import comparison_table
 from stitchwork.analysis.cost import cost_table, count_multiply_adds, count_parameters
 from stitchwork.analysis.fingerprint import deviation, fill, fingerprint, images, recorded, same, tokens
 from stitchwork.analysis.hooks import capture
@@ -19,6 +20,7 @@ __all__ = [
     "Measurement",
     "capture",
     "compare_latency",
+    "comparison_table",
     "cost_table",
     "count_multiply_adds",
     "count_parameters",

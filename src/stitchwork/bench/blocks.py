@@ -158,7 +158,7 @@ def growth(rows: Sequence[BlockRow]) -> Growth:
     return Growth(rows[-1].block, exponent, claimed_growth(rows[-1].block))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: the counter of multiply-adds takes no parameters that were made in it
 def measure(name: str, sides: Sequence[int], budget: float) -> Iterator[BlockRow]:
     """The rows of one block."""
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,6 +1,5 @@
 """Defects of ACmix, CoT, CloFormer's attention, and of the two modules for sequences."""
 
-import math
 from itertools import pairwise
 
 import torch
@@ -8,22 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stitchwork.errata.erratum import Erratum
-from stitchwork.errata.measures import distance_from_published, noise
-
-
-@torch.no_grad()
-def failure(module: nn.Module, shape: tuple[int, int, int] = (64, 14, 14)) -> float:
-    """Infinity if the module cannot take an image of this shape and give one back, else 0."""
-    x = noise(1, *shape)
-    try:
-        return 0.0 if module.double().eval()(x).shape == x.shape else math.inf
-    except RuntimeError:
-        return math.inf
-
-
-def failure_at_odd_sizes(module: nn.Module) -> float:
-    """Infinity if the module cannot take an image of 15 x 13 pixels, else 0."""
-    return failure(module, (64, 15, 13))
+from stitchwork.errata.measures import distance_from_published, failure_at, noise
 
 
 def far_steps_that_are_seen(module: nn.Module, steps: int = 64, near: int = 4) -> float:
@@ -186,7 +170,7 @@ ERRATA = [
         "at odd sizes in the same way. (And of the bias that the constructor asks for in the grouped convolution "
         "nothing is left: the function that sets it to zero returns `None`, which is then assigned to it.)",
         wrong=DilatedACmix,
-        measure=failure,
+        measure=failure_at(1, 64, 14, 14),
         meaning="0 if an image of 14×14 goes through with dilation 2, infinity if not",
         arguments=(("dilation", 2),),
     ),
@@ -197,7 +181,7 @@ ERRATA = [
         text="Keys and values are averages of w×w pixels, and their number is computed as HW/w². The pooling drops "
         "incomplete windows, so where w does not divide height and width the numbers differ and `view` fails.",
         wrong=UnpaddedCloAttention,
-        measure=failure_at_odd_sizes,
+        measure=failure_at(1, 64, 15, 13),
         meaning="0 if an image of 15×13 goes through, infinity if not",
     ),
     Erratum(

@@ -1,7 +1,6 @@
 """Defects of copies, and of official code, of the attentions of everyone to everyone."""
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,22 +11,7 @@ from stitchwork.blocks.axial_attention import AxialAttention
 from stitchwork.blocks.criss_cross import CrissCrossAttention
 from stitchwork.blocks.danet_channel import ChannelAttention
 from stitchwork.errata.erratum import Erratum
-from stitchwork.errata.measures import distance_from_published, leak_between_images, noise
-
-
-def failure_at(*shape: int, dtype: torch.dtype = torch.float32) -> Callable[[nn.Module], float]:
-    """Gives infinity if the module fails on an input of this shape and type, or changes its shape; else 0."""
-
-    @torch.no_grad()
-    def measure(module: nn.Module) -> float:
-        x = noise(*shape).to(dtype)
-        try:
-            y = module.to(dtype).eval()(x)
-        except RuntimeError:
-            return math.inf
-        return 0.0 if y.shape == x.shape else math.inf
-
-    return measure
+from stitchwork.errata.measures import distance_from_published, failure_at, leak_between_images, noise
 
 
 def failure_of_the_gradient_in_evaluation(module: nn.Module) -> float:

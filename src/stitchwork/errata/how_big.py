@@ -15,18 +15,10 @@ from stitchwork.errata import Erratum
 from stitchwork.errata.measures import (
     damage_to_the_input,
     distance_from_published,
+    failure_at,
     noise,
     not_finite_at_one_pixel,
 )
-
-
-def failure(module: nn.Module, shape: tuple[int, int, int] = (64, 14, 14)) -> float:
-    """0 if two images go through; infinity if that fails."""
-    try:
-        module.double().eval()(noise(2, *shape))
-    except RuntimeError:
-        return math.inf
-    return 0.0
 
 
 def failure_to_train_on_one_image(module: nn.Module, shape: tuple[int, int, int] = (64, 14, 14)) -> float:
@@ -204,7 +196,7 @@ ERRATA = [
         text="The projection is built for five branches and 256 channels, whatever rates are asked for. With two or "
         "four rates, the layer is built and fails at the first image.",
         wrong=FiveBranchASPP,
-        measure=failure,
+        measure=failure_at(1, 64, 14, 14),
         meaning="0 if an image goes through ASPP with two rates, infinity if that fails",
         arguments=(("rates", (6, 12)),),
     ),

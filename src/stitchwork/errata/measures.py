@@ -50,6 +50,29 @@ def not_finite_at_one_pixel(module: nn.Module, channels: int = 64) -> float:
     return (~y.isfinite()).double().mean().item()
 
 
+def failure_at(*shape: int, dtype: torch.dtype = torch.float32) -> Callable[[nn.Module], float]:
+    """Gives infinity if the module fails on an input of this shape and type, or changes its shape; else 0."""
+
+    @torch.no_grad()
+    def measure(module: nn.Module) -> float:
+        x = noise(*shape).to(dtype)
+        try:
+            y = module.to(dtype).eval()(x)
+        except RuntimeError:
+            return math.inf
+        return 0.0 if y.shape == x.shape else math.inf
+
+    return measure
+
+
+def tensors_left_behind(module: nn.Module) -> float:
+    """How many tensors of a module stay where they are when it moves to another device."""
+    module = module.to("meta")
+    return sum(
+        isinstance(value, Tensor) and not value.is_meta for part in module.modules() for value in vars(part).values()
+    )
+
+
 def noise(*shape: int, seed: int = 0) -> Tensor:
     """Standard normal numbers, float64, the same for the same seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -10,7 +10,7 @@ from stitchwork.blocks.eca import adaptive_kernel_size
 from stitchwork.blocks.fca import TOP, cosine
 from stitchwork.blocks.shuffle_attention import ShuffleAttention
 from stitchwork.errata.erratum import Erratum
-from stitchwork.errata.measures import distance_from_published, noise, not_finite_at_one_pixel
+from stitchwork.errata.measures import distance_from_published, noise, not_finite_at_one_pixel, tensors_left_behind
 
 
 class FixedECA(nn.Module):
@@ -56,14 +56,6 @@ class StrayFilterFca(nn.Module):
         """(B, C, H, W) -> (B, C, H, W)."""
         z = (F.adaptive_avg_pool2d(x, self.filters.shape[1:]) * self.filters).sum((2, 3))
         return x * self.gate(z)[..., None, None]
-
-
-def tensors_left_behind(module: nn.Module) -> float:
-    """How many tensors of a module stay where they are when it moves to another device."""
-    module = module.to("meta")
-    return sum(
-        isinstance(value, Tensor) and not value.is_meta for part in module.modules() for value in vars(part).values()
-    )
 
 
 @torch.no_grad()

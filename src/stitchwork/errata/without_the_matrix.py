@@ -13,9 +13,7 @@ from stitchwork.blocks.s2_attention import S2Attention
 from stitchwork.blocks.ufo_attention import UFOAttention
 from stitchwork.blocks.weighted_permute_mlp import WeightedPermuteMLP
 from stitchwork.errata.erratum import Erratum
-from stitchwork.errata.everyone import failure_at
-from stitchwork.errata.measures import distance_from_published, noise
-from stitchwork.errata.which_channel import tensors_left_behind
+from stitchwork.errata.measures import distance_from_published, failure_at, noise, tensors_left_behind
 
 
 def not_finite_for(image: Callable[[], Tensor]) -> Callable[[nn.Module], float]:

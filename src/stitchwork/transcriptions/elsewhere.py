@@ -104,7 +104,7 @@ class PlainSCConv(nn.Module):
 
 
 class PlainDeformableConv(nn.Module):
-    """Taps in turn: move, read, fade, multiply, add."""
+    """Move, read, fade, multiply and add, for all taps at once."""
 
     def __init__(self, block: nn.Module):
         super().__init__()
@@ -112,24 +112,22 @@ class PlainDeformableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        block = self.block
+        block, k = self.block, self.block.kernel_size
         height, width = x.shape[2:]
-        k, taps = block.kernel_size, block.kernel_size**2
-        offset = block.offset(x)  # (B, 2P, H, W)
-        y = 0
-        for tap in range(taps):
-            i, j = tap // k - k // 2, tap % k - k // 2
-            rows = torch.arange(height)[:, None].to(x) + i * block.dilation + offset[:, tap]  # (B, H, W)
-            columns = torch.arange(width).to(x) + j * block.dilation + offset[:, taps + tap]
-            samples = read_between_pixels(x, rows.flatten(1), columns.flatten(1)).view_as(x)
-            if block.modulation is not None:
-                samples = samples * block.modulation(x)[:, tap, None].sigmoid()
-            y = y + torch.einsum("oc,bchw->bohw", block.conv.weight[:, :, tap // k, tap % k], samples)
+        row_offset, column_offset = block.offset(x).chunk(2, 1)  # (B, P, H, W)
+        steps = block.dilation * (torch.arange(k).to(x) - k // 2)
+        rows = torch.arange(height)[:, None].to(x) + steps.repeat_interleave(k)[:, None, None] + row_offset
+        columns = torch.arange(width).to(x) + steps.repeat(k)[:, None, None] + column_offset
+        samples = read_between_pixels(x, rows.flatten(1), columns.flatten(1))
+        samples = samples.unflatten(2, (k * k, height, width))  # (B, C, P, H, W)
+        if block.modulation is not None:
+            samples = samples * block.modulation(x)[:, None].sigmoid()
+        y = torch.einsum("ocp,bcphw->bohw", block.conv.weight.flatten(2), samples)
         return y if block.conv.bias is None else y + block.conv.bias[:, None, None]
 
 
 class PlainDeformableConvV3(nn.Module):
-    """Groups and taps in turn, with grid_sample."""
+    """All points of a group of channels with one grid_sample, the groups as so many images."""
 
     def __init__(self, block: nn.Module):
         super().__init__()
@@ -137,24 +135,22 @@ class PlainDeformableConvV3(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        block, scale = self.block, self.block.offset_scale
+        block, k, groups = self.block, self.block.kernel_size, self.block.groups
         height, width = x.shape[2:]
-        k, taps = block.kernel_size, block.kernel_size**2
         query = F.gelu(block.norm(block.depthwise(x).permute(0, 2, 3, 1)))
-        offset, factors = block.offset(query), block.modulation(query)  # (B, H, W, 2GP), (B, H, W, GP)
-        value = block.value(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        means = []
-        for group, part in enumerate(value.chunk(block.groups, 1)):
-            weight = factors[..., group * taps : (group + 1) * taps].softmax(3)
-            mean = 0
-            for tap in range(taps):
-                at = 2 * (group * taps + tap)
-                columns = torch.arange(width).to(x) + scale * (tap // k - k // 2 + offset[..., at])  # (B, H, W)
-                rows = torch.arange(height)[:, None].to(x) + scale * (tap % k - k // 2 + offset[..., at + 1])
-                grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], 3)
-                mean = mean + weight[:, None, ..., tap] * F.grid_sample(part, grid, align_corners=False)
-            means.append(mean)
-        return block.project(torch.cat(means, 1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        value = block.value(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).unflatten(1, (groups, -1)).flatten(0, 1)
+        weight = block.modulation(query).unflatten(3, (groups, -1)).softmax(4)  # (B, H, W, G, P)
+        steps = torch.arange(k).to(x) - k // 2
+        taps = torch.stack([steps.repeat_interleave(k), steps.repeat(k)], 1)  # (P, 2): column, row
+        offset = block.offset_scale * (taps + block.offset(query).unflatten(3, (groups, k * k, 2)))
+        pixels = torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing="xy"), 2).to(x)
+        points = pixels[:, :, None, None] + offset  # (B, H, W, G, P, 2)
+        grid = (2 * points + 1) / torch.tensor([width, height]).to(x) - 1
+        grid = grid.permute(0, 3, 4, 1, 2, 5).flatten(2, 3).flatten(0, 1)  # (B G, P H, W, 2)
+        samples = F.grid_sample(value, grid, align_corners=False).unflatten(2, (k * k, height))  # (B G, c, P, H, W)
+        weight = weight.permute(0, 3, 4, 1, 2).flatten(0, 1)[:, None]  # (B G, 1, P, H, W)
+        mean = (samples * weight).sum(2).unflatten(0, (-1, groups)).flatten(1, 2)
+        return block.project(mean.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class PlainDynamicSnakeConv(nn.Module):
