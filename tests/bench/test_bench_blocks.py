@@ -43,7 +43,7 @@ def test_expected_peak():
 
 @pytest.mark.parametrize("name", stitchwork.list_blocks(layout="image"))
 def test_every_block_claims_a_growth(name):
-    assert claimed_growth(name) in (1, 1.5, 2)
+    assert 1 <= claimed_growth(name) <= 2
 
 
 @pytest.mark.parametrize(

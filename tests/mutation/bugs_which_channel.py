@@ -10,7 +10,10 @@ MUTATIONS = [
         "fca_filter_left_behind",
         "blocks.fca",
         "fca",
-        ('self.register_buffer("rows", rows.float())', "self.rows = rows.float()"),
+        (
+            'self.register_buffer("filters", (rows[:, :, None] * columns[:, None]).float())',
+            "self.filters = (rows[:, :, None] * columns[:, None]).float()",
+        ),
     ),
     bug("fca_axes_swapped", "blocks.fca", "fca", ("pair[axis] *", "pair[1 - axis] *")),
     bug("fca_frequencies_not_scaled", "blocks.fca", "fca", ("pair[axis] * (n // GRID)", "pair[axis]")),

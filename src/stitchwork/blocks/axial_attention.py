@@ -11,7 +11,7 @@ order the pixels of a line come is unknown to it; add a position embedding befor
 
 Cost: 8 C^2 + 2C parameters; 8 N C^2 + 2 N (H + W) C multiply-adds.
 
-Growth: N^1.5
+Growth: N^1.25 from 32² to 128² pixels, where the projections still count; N^1.5 in the end
 
 Where this differs: the paper's layers are stacked, one axis after the other, within a Transformer with masks and shifts
 for generating images pixel by pixel; its code is TensorFlow. The module in use, and here, is the widely used PyTorch

@@ -9,7 +9,7 @@ best k. Its pixels then attend to all pixels of those regions:
 
 Cost, with S regions: 4 C^2 + 14 C parameters; (4 C^2 + 9 C) HW multiply-adds for projections and dwconv, S^2 C for the
 routing, 2 k (HW)^2 C / S for the attention.
-Growth: N^1.5
+Growth: N^2
 
 Where this differs: the logits are divided by √C and not by the root of a head's channels, as in the official code,
 which keeps to its older models. Regions have max(1, H // 7) x max(1, W // 7) pixels, so there are 7x7 of them if 7
@@ -18,8 +18,7 @@ softmax (its own comment asks for a mask); here they are masked, which changes n
 in its networks at 224² pixels (``mask_padding=False`` gives the official result elsewhere). It fails for images of
 fewer than 7 pixels, or of fewer than k regions; here regions then are single pixels, and k is the number of regions.
 The routing carries no gradient: what it chooses does. Nearly equal regions can be chosen differently in bfloat16. With
-a fixed number of regions, time grows with N^2 in the end; the exponent above is what is measured from 32² to 128²
-pixels, where the projections still count.
+a fixed number of regions, time grows with N^2.
 """
 
 import torch

@@ -12,11 +12,9 @@ with a_0 = 1/sqrt(n) and otherwise sqrt(2/n), n being h or w. The F = 16 frequen
 in the paper's experiment on a 7 x 7 grid. On a grid k times as fine they are multiplied by k, and so keep their period
 in pixels. An image of another size than h x w is first averaged to it, in the manner of adaptive pooling.
 
-Nothing is transformed there and back, and there is no FFT: each channel is projected on one fixed image. That image is
-an outer product, and averaging the pixels first is the same as spreading its two factors over them, which is done here:
-the image is read once and no pooled copy of it is made.
+Nothing is transformed there and back, and there is no FFT: each channel is projected on one fixed image.
 
-Cost: 2 C^2/r parameters and F (h + w) stored numbers; 2 C^2/r multiply-adds for the gate, BCHW for the projection and
+Cost: 2 C^2/r parameters and F h w stored numbers; 2 C^2/r multiply-adds for the gate, BChw for the projection and
 BCHW for the scaling.
 
 Growth: N^1
@@ -57,15 +55,6 @@ def cosine(frequency: int, length: int) -> Tensor:
     """The DCT's basis vector of this frequency on ``length`` pixels, of unit norm, in float64."""
     positions = torch.arange(length, dtype=torch.float64) + 0.5
     return torch.cos(math.pi * frequency * positions / length) * math.sqrt((1 if frequency == 0 else 2) / length)
-
-
-def spread(basis: Tensor, length: int) -> Tensor:
-    """Vectors (F, length) whose products with a signal are those of ``basis`` (F, n) with the signal pooled to n."""
-    if basis.shape[1] == length:
-        return basis
-    pixels = torch.eye(length, dtype=basis.dtype, device=basis.device)
-    pooled = F.adaptive_avg_pool1d(pixels[None], basis.shape[1])[0]  # (length, n): what each pixel gives to each cell
-    return (basis[:, None] * pooled).sum(2)  # not a matrix product, which autocast would round
 
 
 class FrequencyChannelAttention(nn.Module):
@@ -115,8 +104,7 @@ class FrequencyChannelAttention(nn.Module):
         rows, columns = [
             torch.stack([cosine(pair[axis] * (n // GRID), n) for pair in frequencies]) for axis, n in enumerate(size)
         ]
-        self.register_buffer("rows", rows.float())  # (F, h)
-        self.register_buffer("columns", columns.float())  # (F, w)
+        self.register_buffer("filters", (rows[:, :, None] * columns[:, None]).float())  # (F, h, w)
         self.squeeze = nn.Linear(dim, hidden, bias=False)
         self.act = nn.ReLU()
         self.excite = nn.Linear(hidden, dim, bias=False)
@@ -125,10 +113,9 @@ class FrequencyChannelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scale the channels of (B, C, H, W) by a gate (B, C)."""
         check_image(x, self.dim, "FrequencyChannelAttention")
-        rows, columns = spread(self.rows, x.shape[2]), spread(self.columns, x.shape[3])  # (F, H), (F, W)
-        filters = rows[:, :, None] * columns[:, None]  # (F, H, W)
-        groups = x.unflatten(1, (len(filters), -1))  # (B, F, C / F, H, W)
-        z = (groups * filters[:, None]).sum((3, 4)).flatten(1)  # (B, C)
+        grid = x if x.shape[2:] == self.size else F.adaptive_avg_pool2d(x, self.size)
+        groups = grid.unflatten(1, (len(self.filters), -1))  # (B, F, C / F, h, w)
+        z = (groups * self.filters[:, None]).sum((3, 4)).flatten(1)  # (B, C)
         s = self.gate(self.excite(self.act(self.squeeze(z))))  # (B, C)
         return x * s[..., None, None]
 

@@ -10,14 +10,14 @@ is associated with the nine super tokens around it. Full attention is among the 
 
 Cost, with M = HW / (s_h s_w) super tokens: 4 C^2 + 4 C parameters; 27 C HW multiply-adds for the associations,
 4 C^2 M + 2 M^2 C for the attention.
-Growth: N^1
+Growth: N^1.75
 
 Where this differs: nothing in the result. As in the official code, zeros fill up the last cells, and count as pixels in
 their means and sums; and at the border, where a pixel has fewer than nine neighbouring super tokens, the missing ones
 are zeros that take part in the softmax. The associations carry no gradient. The official code gathers the neighbours
 with convolutions whose fixed kernels are parameters, 162 numbers that are counted and saved, and that train as soon as
-somebody unfreezes the network; here they are slices. Growth is by measurement, from 32² to 128² pixels: the M x M
-attention, 1/256 of the full one, overtakes the rest only beyond.
+somebody unfreezes the network; here they are slices. Growth is from 32² to 128² pixels, where the M x M attention,
+1/256 of the full one, overtakes the rest; beyond, it goes on to N^2.
 """
 
 import torch

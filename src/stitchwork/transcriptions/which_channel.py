@@ -25,8 +25,9 @@ class PlainFca(nn.Module):
     def __init__(self, block: nn.Module):
         super().__init__()
         self.block = block
-        filters = torch.einsum("fh,fw->fhw", block.rows, block.columns)
-        self.register_buffer("filters", filters.repeat_interleave(block.dim // len(filters), 0))  # (C, h, w)
+        self.register_buffer(
+            "filters", block.filters.repeat_interleave(block.dim // len(block.filters), 0)
+        )  # (C, h, w)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
