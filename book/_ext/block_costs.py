@@ -23,6 +23,7 @@ def cells(rows: list[dict], growth: dict) -> tuple[str, ...]:
         *(f"{row['milliseconds']:.2f}" for row in rows),
         f"{growth['exponent']:.2f} ({growth['claimed']:g})",
         f"{compared['ratio']:.2f}" + ("" if compared is rows[-1] else f" at {compared['side']}²"),
+        f"{rows[-1]['library_ratio']:.2f} ({rows[-1]['library']})" if rows[-1]["library"] else "",
         f"{compared['peak_bytes'] / 2**20:.1f} / {compared['plain_peak_bytes'] / 2**20:.1f}",
     )
 
@@ -45,6 +46,7 @@ class BlockCosts(SphinxDirective):
             *(f"ms at {side}²" for side in sides),
             "Growth (documented)",
             "Plain form’s time by ours",
+            "A library’s time by ours",
             "Peak MB, ours / plain",
         )
         grouped = [list(rows) for _, rows in groupby(record["rows"], key=lambda row: row["block"])]

@@ -319,7 +319,7 @@ def blocks(
 
     columns = "{:<29} {:>4} {:>10} {:>13} {:>9} {:>9}  {:<19} {:>8} {:>8}"
     header = ("block", "side", "parameters", "multiply-adds", "ms", "plain ms", "ratio (quartiles)", "MB", "plain MB")
-    typer.echo(columns.format(*header))
+    typer.echo(columns.format(*header) + "  against a library")
 
     def report(row) -> None:
         plain, ratio, memory = "-", "-", "-"
@@ -327,7 +327,8 @@ def blocks(
             plain, memory = f"{row.plain_milliseconds:.2f}", f"{row.plain_peak_bytes / 2**20:.1f}"
             ratio = f"{row.ratio:.2f} ({row.q1:.2f}-{row.q3:.2f})"
         ours = f"{row.parameters:,}", f"{row.multiply_adds:,}", f"{row.milliseconds:.2f}"
-        typer.echo(columns.format(row.block, row.side, *ours, plain, ratio, f"{row.peak_bytes / 2**20:.1f}", memory))
+        line = columns.format(row.block, row.side, *ours, plain, ratio, f"{row.peak_bytes / 2**20:.1f}", memory)
+        typer.echo(line + (f"  {row.library} {row.library_ratio:.2f}" if row.library else ""))
 
     _, growths = bench_blocks(names or None, budget, output=output, report=report)
     typer.echo("\ngrowth of the time with the number of pixels N")

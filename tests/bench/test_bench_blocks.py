@@ -5,8 +5,10 @@ import json
 import pytest
 
 import stitchwork
+from stitchwork.analysis import count_parameters
 from stitchwork.bench import bench_blocks, claimed_growth
 from stitchwork.bench.blocks import BlockRow, expected_peak, growth
+from stitchwork.bench.libraries import LIBRARIES
 
 
 def row(side, milliseconds):
@@ -25,6 +27,8 @@ def test_rows_and_record(tmp_path):
     assert all(r.peak_bytes >= 64 * r.side**2 * 4 for r in rows), "not even the output was counted"
     record = json.loads((tmp_path / "new" / "record.json").read_text())
     assert len(record["rows"]) == 6 and record["conditions"]["sides"] == [4, 8, 16]
+    assert all(r.library == "timm" and r.library_ratio > 0 and r.library_peak_bytes > 0 for r in rows[:3])
+    assert all(r.library is None and r.library_ratio is None for r in rows[3:])
     assert [g["block"] for g in record["growth"]] == ["se", "cbam"] == [g.block for g in growths]
 
 
@@ -44,6 +48,12 @@ def test_expected_peak():
 @pytest.mark.parametrize("name", stitchwork.list_blocks(layout="image"))
 def test_every_block_claims_a_growth(name):
     assert 1 <= claimed_growth(name) <= 2
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_the_libraries_layer_has_our_parameters(name):
+    _, build = LIBRARIES[name]
+    assert count_parameters(build(64)) == count_parameters(stitchwork.create_block(name, 64))
 
 
 @pytest.mark.parametrize(

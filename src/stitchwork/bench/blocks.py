@@ -1,4 +1,4 @@
-"""What each block costs as the image grows, and what its shortcuts are worth against its plain form.
+"""What each block costs as the image grows, against its plain form and, where a library has it, against theirs.
 
 Ours and the transcription share their weights and run in turn in one process; each gets the memory layout that suits
 it. Peak memory is counted tensor by tensor and does not depend on the machine.
@@ -20,6 +20,7 @@ from torch import nn
 
 from stitchwork.analysis import count_multiply_adds, count_parameters, measure_peak_memory
 from stitchwork.bench.clock import LAYOUTS, THREADS, quiet_machine, seconds
+from stitchwork.bench.libraries import LIBRARIES
 from stitchwork.provenance import environment
 from stitchwork.registry import create_block, describe, list_blocks
 from stitchwork.transcriptions import transcribe
@@ -47,6 +48,9 @@ class BlockRow:
         ratio: median over the rounds of its time divided by ours: above 1, ours is faster; None likewise.
         q1: first quartile of that ratio.
         q3: third quartile.
+        library: timm or torchvision, if it has the block; None otherwise.
+        library_ratio: as ``ratio``, for the library's layer of the same cost.
+        library_peak_bytes: of that layer.
     """
 
     block: str
@@ -63,6 +67,9 @@ class BlockRow:
     ratio: float | None
     q1: float | None
     q3: float | None
+    library: str | None = None
+    library_ratio: float | None = None
+    library_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +182,9 @@ def measure(name: str, sides: Sequence[int], budget: float) -> Iterator[BlockRow
         if expected_peak(plain_peaks, side) <= MOST_MEMORY:
             plain_peaks[side] = measure_peak_memory(plain, x)
             modules["plain"] = plain
+        if name in LIBRARIES:
+            library, build = LIBRARIES[name]
+            modules["library"] = build(shape[1]).to(device).eval()
         layouts, times = alternate(modules, x, budget)
         rest: tuple = (None,) * 6
         if "plain" in modules:
@@ -182,6 +192,9 @@ def measure(name: str, sides: Sequence[int], budget: float) -> Iterator[BlockRow
             q1, ratio, q3 = statistics.quantiles(ratios, n=4, method="inclusive")
             plain_time = 1e3 * statistics.median(times["plain"])
             rest = layouts["plain"], plain_time, plain_peaks[side], ratio, q1, q3
+        if "library" in modules:
+            ratio = statistics.median(b / a for a, b in zip(times["ours"], times["library"]))
+            rest += library, ratio, measure_peak_memory(modules["library"], x)
         yield BlockRow(
             name, shape[1], side, *cost, layouts["ours"], 1e3 * statistics.median(times["ours"]), peak, *rest
         )
