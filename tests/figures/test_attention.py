@@ -82,6 +82,11 @@ def test_colour_images_do_not_move_the_scale_of_grey():
     assert figure.axes[1].images[0].get_clim() == (0.2, 0.4)
 
 
+def test_colour_images_alone():
+    figure = figures.draw_images({"": {"one": np.zeros((2, 2, 3)), "two": np.ones((2, 2, 3))}})
+    assert [ax.images[0].get_array().max() for ax in figure.axes] == [0, 1]
+
+
 def test_channel_gates_are_drawn_at_their_values():
     gates = {"one": [0.1, 0.9, 0.5], "two": [0.3, 0.2, 0.5]}
     figure = figures.draw_channel_gates(gates)

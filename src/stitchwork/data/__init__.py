@@ -7,7 +7,8 @@
 
 from stitchwork.data import tasks
 from stitchwork.data.digits import digits
+from stitchwork.data.phantom import ORGANS, phantom
 from stitchwork.data.photographs import normalise, photographs
 from stitchwork.data.vision_sets import VISION_SETS, load_vision_set
 
-__all__ = ["VISION_SETS", "digits", "load_vision_set", "normalise", "photographs", "tasks"]
+__all__ = ["ORGANS", "VISION_SETS", "digits", "load_vision_set", "normalise", "phantom", "photographs", "tasks"]

@@ -1,5 +1,6 @@
 """The drawings of the book, in one house style."""
 
+from stitchwork.figures.association import draw_association
 from stitchwork.figures.attention import (
     draw_channel_gates,
     draw_images,
@@ -21,6 +22,8 @@ from stitchwork.figures.convolution import (
     draw_support,
     draw_what_one_output_reads,
 )
+from stitchwork.figures.partners import draw_partners, draw_scores
+from stitchwork.figures.places import draw_places
 from stitchwork.figures.planes import draw_planes
 from stitchwork.figures.sampling import draw_paper_against_clock, draw_sampling_points
 from stitchwork.figures.style import INK, PALETTE, use_house_style
@@ -28,6 +31,7 @@ from stitchwork.figures.style import INK, PALETTE, use_house_style
 __all__ = [
     "INK",
     "PALETTE",
+    "draw_association",
     "draw_bottlenecks",
     "draw_channel_gates",
     "draw_costs",
@@ -40,11 +44,14 @@ __all__ = [
     "draw_kernels",
     "draw_matrices",
     "draw_paper_against_clock",
+    "draw_partners",
+    "draw_places",
     "draw_planes",
     "draw_responses",
     "draw_roofline",
     "draw_row_and_column_gates",
     "draw_sampling_points",
+    "draw_scores",
     "draw_spirals",
     "draw_summaries",
     "draw_support",

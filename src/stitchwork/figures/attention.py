@@ -96,7 +96,7 @@ def draw_images(rows: Mapping[str, Mapping[str, np.ndarray]], cmap: str = "gray"
     side = 7.1 / count * height / width
     figure, axes = plt.subplots(len(rows), count, figsize=(7.4, (side + 0.32) * len(rows)), squeeze=False)
     for line, (name, images) in zip(axes, rows.items()):
-        flat = np.concatenate([np.ravel(image) for image in images.values() if np.ndim(image) == 2])
+        flat = np.concatenate([np.ravel(image) for image in images.values() if np.ndim(image) == 2] or [np.zeros(1)])
         low, high = (-np.abs(flat).max(), np.abs(flat).max()) if symmetric else (flat.min(), flat.max())
         for ax, (title, image) in zip(line, images.items()):
             ax.imshow(np.asarray(image), cmap=cmap, vmin=low, vmax=high)
@@ -124,7 +124,7 @@ def draw_channel_gates(gates: Mapping[str, Sequence[float]]) -> Figure:
     for (name, gate), marker, colour in marks:
         ax.scatter(positions, gate, marker=marker, color=colour, label=name, s=38, zorder=2)
     ax.set(ylim=(-0.04, 1.04), xlabel="channel", ylabel="gate")
-    ax.set_xticks(positions)
+    ax.set_xticks(positions if len(positions) <= 16 else positions[::4])
     figure.legend(loc="outside upper center", ncols=len(gates))
     return figure
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from stitchwork.figures.style import INK, PALETTE
 
@@ -63,6 +64,8 @@ def draw_paper_against_clock(points: Mapping[str, tuple[float, float]], referenc
     ax.set(xscale="log", yscale="log", xlabel="millions of multiply-adds", ylabel="milliseconds")
     ax.set_ylim(times.min() / 2, times.max() * 2)
     for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     figure.legend(loc="outside right center")
     return figure

@@ -9,26 +9,37 @@ and nothing but the property in question can give the answer away.
 """
 
 from stitchwork.data.tasks.absolute_position import absolute_position
+from stitchwork.data.tasks.associative_recall import associative_recall
 from stitchwork.data.tasks.channel_identity import channel_identity
 from stitchwork.data.tasks.cross_channel_shift import cross_channel_kernel, cross_channel_shift
 from stitchwork.data.tasks.disk_radius import disk_radius, disk_radius_floor
+from stitchwork.data.tasks.dynamic_kernel import dynamic_kernel
 from stitchwork.data.tasks.many_choices import many_choices
+from stitchwork.data.tasks.partner_lookup import partner_lookup
+from stitchwork.data.tasks.prototypes import prototypes, prototypes_posterior
 from stitchwork.data.tasks.sampling_distance import sampling_distance
 from stitchwork.data.tasks.single_outlier import single_outlier
 from stitchwork.data.tasks.stripes import stripes
 from stitchwork.data.tasks.thin_curves import thin_curves, thin_curves_posterior
+from stitchwork.data.tasks.upside_down import upside_down
 
 __all__ = [
     "absolute_position",
+    "associative_recall",
     "channel_identity",
     "cross_channel_kernel",
     "cross_channel_shift",
     "disk_radius",
     "disk_radius_floor",
+    "dynamic_kernel",
     "many_choices",
+    "partner_lookup",
+    "prototypes",
+    "prototypes_posterior",
     "sampling_distance",
     "single_outlier",
     "stripes",
     "thin_curves",
     "thin_curves_posterior",
+    "upside_down",
 ]
