@@ -12,7 +12,9 @@ from stitchwork.bench.libraries import LIBRARIES
 
 
 def row(side, milliseconds):
-    return BlockRow("se", 64, side, 0, 0, "contiguous", milliseconds, 0, None, None, None, None, None, None)
+    return BlockRow(
+        "se", 64, side, 0, 0, "contiguous", milliseconds + 1, milliseconds, 0, None, None, None, None, None, None
+    )
 
 
 def test_rows_and_record(tmp_path):
