@@ -52,7 +52,6 @@ class BlockRow:
         q3: third quartile.
         library: timm or torchvision, if it has the block; None otherwise.
         library_ratio: as ``ratio``, for the library's layer of the same cost.
-        library_peak_bytes: of that layer.
     """
 
     block: str
@@ -72,7 +71,6 @@ class BlockRow:
     q3: float | None
     library: str | None = None
     library_ratio: float | None = None
-    library_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,7 @@ def measure(name: str, sides: Sequence[int], budget: float) -> Iterator[BlockRow
             rest = layouts["plain"], plain_time, plain_peaks[side], ratio, q1, q3
         if "library" in modules:
             ratio = statistics.median(b / a for a, b in zip(times["ours"], times["library"]))
-            rest += library, ratio, measure_peak_memory(modules["library"], x)
+            rest += library, ratio
         mine = [1e3 * time for time in times["ours"]]
         yield BlockRow(name, shape[1], side, *cost, layouts["ours"], statistics.median(mine), min(mine), peak, *rest)
 
