@@ -119,6 +119,7 @@ FLOORS = {
     "analysis": {"analysis"},
     "figures": {"figures"},
     "notebooks": {"presets", "provenance"},
+    "comparisons": {"analysis"},
     "stitching": {"analysis", "registry"},
     "errata": {"errata", "analysis", "blocks", "layers", "registry"},
     "transcriptions": {"transcriptions"},
