@@ -12,6 +12,11 @@ from sphinx.util.docutils import SphinxDirective
 RECORD = Path("book", "data", "bench_blocks.json")
 
 
+def short(milliseconds: float) -> str:
+    """Three digits, and no fewer than those before the point."""
+    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+
+
 def cells(rows: list[dict], growth: dict) -> tuple[str, ...]:
     """One block as MyST text; the comparison is the one on the largest image on which the plain form could run."""
     middle = rows[len(rows) // 2]
@@ -19,8 +24,8 @@ def cells(rows: list[dict], growth: dict) -> tuple[str, ...]:
     return (
         f"`{middle['block']}`",
         f"{middle['parameters']:,}",
-        f"{middle['multiply_adds'] / 1e6:.2f} M",
-        *(f"{row['milliseconds']:.2f}" for row in rows),
+        f"{middle['multiply_adds'] / 1e6:,.2f}",
+        " / ".join(short(row["milliseconds"]) for row in rows),
         f"{growth['exponent']:.2f} ({growth['claimed']:g})",
         f"{compared['ratio']:.2f}" + ("" if compared is rows[-1] else f" at {compared['side']}²"),
         f"{rows[-1]['library_ratio']:.2f} ({rows[-1]['library']})" if rows[-1]["library"] else "",
@@ -42,8 +47,8 @@ class BlockCosts(SphinxDirective):
         header = (
             "Block",
             "Parameters",
-            f"Multiply-adds at {middle}²",
-            *(f"ms at {side}²" for side in sides),
+            f"10⁶ multiply-adds at {middle}²",
+            "Milliseconds at " + ", ".join(f"{side}²" for side in sides),
             "Growth (documented)",
             "Plain form’s time by ours",
             "A library’s time by ours",

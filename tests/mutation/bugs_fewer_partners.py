@@ -105,17 +105,13 @@ MUTATIONS = [
         "emsa_without_instance_norm",
         EMSA,
         "emsa",
-        ("return y / deviation.to(y.dtype)", "return y + 0.0 * deviation.to(y.dtype)"),
+        ("return y * torch.rsqrt(variance + 1e-5)[..., None, None].to(y.dtype)", "return y + 0.0 * variance.sum()"),
     ),
     bug(
         "emsa_mixes_after_the_softmax",
         EMSA,
         "emsa",
-        (
-            "logits = self.transform((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2))",
-            "logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)",
-        ),
-        ("weights = self.softmax(logits)", "weights = self.transform(self.softmax(logits))"),
+        ("self.softmax(self.transform(piece @ k))", "self.transform(self.softmax(piece @ k))"),
     ),
     bug(
         "emsa_without_padding",
