@@ -23,7 +23,7 @@ MUTATIONS = [
         "simam",
         ("max(x.shape[2] * x.shape[3] - 1, 1)", "(x[0, 0].numel() - 1)"),
     ),
-    bug("simam_without_a_half", "blocks.simam", "simam", (" + 0.5)", ")")),
+    bug("simam_without_a_half", "blocks.simam", "simam", ("logits += 0.5", "logits += 0.0")),
     bug(
         "triplet_planes_turned_round",
         "blocks.triplet_attention",

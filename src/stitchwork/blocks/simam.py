@@ -12,7 +12,7 @@ either side. But for lambda it does not see the scale of x.
 
 Cost: no parameters and no multiply-adds as they are usually counted; some eight operations on each of the BCHW numbers.
 
-Growth: N^1
+Growth: N^1, on a CPU more steeply where its maps outgrow the cache of a core
 
 Where this differs: the paper's sigma^2 divides by the number of pixels, HW; the official code divides by HW - 1, and so
 does this. At a single pixel that is 0 / 0 in the official code and in its copies, and the output is NaN. Here the
@@ -54,7 +54,9 @@ class SimAM(nn.Module):
         distance = (x - x.mean((2, 3), keepdim=True)).square()  # (B, C, H, W)
         variance = distance.sum((2, 3), keepdim=True) / others  # (B, C, 1, 1)
         # One factor for each channel, so that the image is multiplied and not divided.
-        return x * self.gate(distance * (0.25 / (variance + self.e_lambda)) + 0.5)
+        logits = distance * (0.25 / (variance + self.e_lambda))
+        logits += 0.5
+        return x * self.gate(logits)
 
 
 BLOCKS = {"simam": SimAM}
