@@ -1,19 +1,6 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-import pytest
 from matplotlib.patches import Rectangle
 
 from stitchwork import figures
-
-
-@pytest.fixture(autouse=True)
-def house_style():
-    figures.use_house_style()
-    yield
-    plt.close("all")
 
 
 def test_the_matrices_are_to_scale():

@@ -1,20 +1,7 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 from matplotlib.patches import Polygon
 
 from stitchwork import figures
-
-
-@pytest.fixture(autouse=True)
-def house_style():
-    figures.use_house_style()
-    yield
-    plt.close("all")
 
 
 def cells(ax) -> int:

@@ -1,19 +1,6 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-import pytest
 from matplotlib.patches import FancyBboxPatch
 
 from stitchwork import figures
-
-
-@pytest.fixture(autouse=True)
-def house_style():
-    figures.use_house_style()
-    yield
-    plt.close("all")
 
 
 def test_wirings_have_a_box_for_each_branch_the_join_and_what_chooses():

@@ -1,20 +1,8 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
+from matplotlib.colors import to_rgba
 
 from stitchwork import figures
 from stitchwork.figures import PALETTE
-
-
-@pytest.fixture(autouse=True)
-def house_style():
-    figures.use_house_style()
-    yield
-    plt.close("all")
 
 
 def test_the_wiring_has_a_line_for_each_connection():
@@ -35,7 +23,7 @@ def test_frequencies_mark_the_chosen_ones_in_their_order():
     marked = {number: ax for number, ax in enumerate(figure.axes) if ax.texts}
     assert {number: ax.texts[0].get_text() for number, ax in marked.items()} == {1: "2", 2: "1"}
     assert [ax.spines["left"].get_visible() for ax in figure.axes] == [False, True, True, False]
-    assert marked[1].spines["left"].get_edgecolor() == matplotlib.colors.to_rgba(PALETTE["orange"])
+    assert marked[1].spines["left"].get_edgecolor() == to_rgba(PALETTE["orange"])
 
 
 def test_matrices_keep_zero_in_the_middle():

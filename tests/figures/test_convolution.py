@@ -1,26 +1,14 @@
 """The drawings of the chapter on convolutions show the numbers that they are given."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from stitchwork import figures
 from stitchwork.figures import PALETTE
-
-
-@pytest.fixture(autouse=True)
-def house_style():
-    with matplotlib.rc_context():
-        figures.use_house_style()
-        yield
-    plt.close("all")
 
 
 def pixels(ax, colour: str) -> int:
@@ -54,7 +42,7 @@ def test_every_drawing_is_opaque_and_its_text_is_legible(name):
     figure = drawings()[name]()
     figure.canvas.draw()
     assert figure.get_facecolor() == (1, 1, 1, 1)
-    texts = [t for t in figure.findobj(matplotlib.text.Text) if t.get_visible() and t.get_text()]
+    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text()]
     assert texts
     assert min(t.get_fontsize() for t in texts) >= 9
 

@@ -1,14 +1,6 @@
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 
 from stitchwork.figures import draw_partners, draw_scores
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
 
 
 def test_every_map_marks_the_pixel_and_leaves_nothing_white():

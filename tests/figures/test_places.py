@@ -1,7 +1,3 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
 from stitchwork import figures
 
 

@@ -1,19 +1,6 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-import pytest
 from matplotlib.patches import Polygon
 
 from stitchwork import figures
-
-
-@pytest.fixture(autouse=True)
-def house_style():
-    figures.use_house_style()
-    yield
-    plt.close("all")
 
 
 def faces(channels: int, height: int, width: int) -> int:

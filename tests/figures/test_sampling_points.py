@@ -1,19 +1,7 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from stitchwork import figures
-
-
-@pytest.fixture(autouse=True)
-def house_style():
-    figures.use_house_style()
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize("line", [False, True])

@@ -269,10 +269,10 @@ BREAKAGES: list[tuple[Callable[[Notebook], list[str]], Callable[[Notebook], obje
     (figures_described, source(11, "![](picture.png)")),
     (no_paths, source(13, 'open("/home/me/file")')),
     (no_paths, source(13, 'open(r"C:\\data")')),
-    (no_paths, source(13, 'open("../shared.json")')),
+    (no_paths, source(13, 'open("../data.json")')),
     (no_paths, source(13, 'open("book/_static/bench.json")')),
-    (no_paths, put(13, new_output("stream", text="saved to /tmp/x1\n"))),
-    (no_paths, put(13, new_output("execute_result", {"text/plain": "PosixPath('/root/x')"}))),
+    (no_paths, put(13, new_output("stream", text="saved to /var/x1\n"))),
+    (no_paths, put(13, new_output("execute_result", {"text/plain": "PosixPath('/home/me/x')"}))),
     (no_widgets, put(13, new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}}))),
     (
         no_widgets,
