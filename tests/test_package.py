@@ -113,7 +113,8 @@ FLOORS = {
     "blocks": {"blocks", "layers"},
     "models": {"models", "blocks", "layers"},
     "registry": {"blocks", "models", "layers", "weights"},  # weights: inside create_model, when they are asked for
-    "weights": {"models", "registry", "provenance"},
+    "weights": {"weights", "models", "registry", "provenance"},
+    "reparameterise": set(),
     "data": {"data"},
     "training": {"training"},
     "analysis": {"analysis"},
@@ -124,7 +125,7 @@ FLOORS = {
     "errata": {"errata", "analysis", "blocks", "layers", "registry"},
     "transcriptions": {"transcriptions"},
     "bench": {"bench", "analysis", "provenance", "registry", "transcriptions", "weights"},
-    "__init__": {"presets", "provenance", "registry", "stitching"},
+    "__init__": {"presets", "provenance", "registry", "reparameterise", "stitching"},
 }
 PARENTS = {
     "data": {"layers", "provenance"},

@@ -25,6 +25,7 @@ LIBRARIES = {
     "torchvision": "torchvision’s `{}`",
     "recorded": "the recorded fingerprint",
     "transcription": "its equations",
+    "counted": "its published counts",
 }
 
 

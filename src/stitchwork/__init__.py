@@ -11,6 +11,7 @@ stays fast and asks for nothing but torch and einops.
 from stitchwork.presets import default_preset
 from stitchwork.provenance import REPOSITORY, __version__, show_source
 from stitchwork.registry import create_block, create_model, describe, list_blocks, list_models
+from stitchwork.reparameterise import fuse
 from stitchwork.stitching import stitch, stitches, unstitch
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "create_model",
     "default_preset",
     "describe",
+    "fuse",
     "list_blocks",
     "list_models",
     "show_source",

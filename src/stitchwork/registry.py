@@ -8,7 +8,9 @@ registry:
 * ``BLOCKS`` or ``MODELS``: for each public name the callable that builds it;
 * ``REFERENCES``: for each name the published implementations that it is proved equal to, such as
   ``"torchvision:resnet50"``, ``"timm:resnet50"``, ``"recorded:se"`` (a recorded fingerprint; ``"recorded:danet.head"``
-  is that of another configuration), or ``"transcription:aft_local"`` (the paper's equations, written out);
+  is that of another configuration), ``"transcription:aft_local"`` (the paper's equations, written out), or
+  ``"counted:shufflenet_v1_x1_0_g3"`` (its published numbers of parameters and multiply-adds, where a smaller variant
+  of the same code is proved equal);
 * ``LAYOUT``, where it is not ``"image"``, the (B, C, H, W) of the others: ``"sequence"`` is (B, T, C), ``"series"`` is
   (B, C, N, T), N series of T steps;
 * ``DIM``, the channels of a block's published configuration, where they are not 64.

@@ -46,7 +46,7 @@ def check_entry(entry):
     assert re.fullmatch(r"\d\d_[a-z0-9_]+", entry.chapter), f"{entry.name}: {entry.chapter!r} is no chapter"
     assert entry.references, f"{entry.name} is proved equal to nothing"
     for reference in entry.references:
-        known = re.fullmatch(r"(timm|torchvision|recorded|transcription):[\w.]+", reference)
+        known = re.fullmatch(r"(timm|torchvision|recorded|transcription|counted):[\w.]+", reference)
         assert known, f"{entry.name}: reference {reference!r}"
 
 

@@ -24,15 +24,15 @@ def check_parts(build, shape):
 
 
 def check_pooled_features(build, shape):
-    """``num_classes=0`` gives (B, num_features): the means over the last map, whatever the head was."""
+    """``num_classes=0`` gives what the linear classifier sees, (B, head_features): by default the means of the map."""
     module, x = exact(lambda: build(num_classes=0)), noise(shape, dtype=torch.float64)
     with torch.no_grad():
         pooled = module(x)
-        assert pooled.shape == (shape[0], module.num_features), f"pooled features have shape {tuple(pooled.shape)}"
+        assert pooled.shape == (shape[0], module.head_features), f"pooled features have shape {tuple(pooled.shape)}"
         classifier = build(num_classes=7).double().eval()
         lacking = classifier.load_state_dict(module.state_dict(), strict=False)
         assert not lacking.unexpected_keys, f"without classes there are more weights: {lacking.unexpected_keys}"
-        assert_same(classifier.forward_features(x).mean((2, 3)), pooled, "pooled features")
+        assert_same(classifier.pre_logits(classifier.forward_features(x)), pooled, "pooled features")
 
 
 def check_pyramid(build, shape):

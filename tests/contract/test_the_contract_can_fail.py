@@ -363,7 +363,7 @@ class Network(nn.Module):
 
     def __init__(self, num_classes: int = 8, width: int = 16):
         super().__init__()
-        self.num_features, self.pyramid_channels = width, (4, 8, 8, width)
+        self.num_features, self.head_features, self.pyramid_channels = width, width, (4, 8, 8, width)
         channels = (3, *self.pyramid_channels)
         self.stages = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, 4 if a == 3 else 2, 1), nn.BatchNorm2d(b), nn.ReLU())
@@ -381,8 +381,11 @@ class Network(nn.Module):
     def forward_features(self, x):
         return self.forward_pyramid(x)[-1]
 
+    def pre_logits(self, x):
+        return x.mean((2, 3))
+
     def forward_head(self, x):
-        return self.head(x.mean((2, 3)))
+        return self.head(self.pre_logits(x))
 
     def forward(self, x):
         return self.forward_head(self.forward_features(x))

@@ -15,6 +15,7 @@ from stitchwork.weights import (
     rename,
     save_safetensors,
 )
+from stitchwork.weights.names import rules
 
 SMALL = {"width_multiplier": 0.25, "num_classes": 7}
 
@@ -368,4 +369,4 @@ def test_every_reference_in_a_library_has_rules():
         entry = stitchwork.describe(name)
         for library, _ in (reference.split(":") for reference in entry.references):
             if library in weights.SOURCES:
-                assert (entry.module.rsplit(".", 1)[-1], library) in weights.RULES, name
+                assert rules(name, library), name

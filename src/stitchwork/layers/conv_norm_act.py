@@ -1,9 +1,12 @@
 """Convolution, batch normalisation, activation: the sentence that convolutional networks are written in."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
 from torch import nn
+
+from stitchwork.layers.fused_conv import fold_batch_norm
 
 ReLU = partial(nn.ReLU, inplace=True)
 ReLU6 = partial(nn.ReLU6, inplace=True)
@@ -25,6 +28,7 @@ class ConvNormAct(nn.Sequential):
         dilation: distance of the kernel's taps.
         act: builds the activation; ``None`` leaves the output linear. The default works in place, on a tensor that
             only the normalisation before it has seen.
+        norm: builds the normalisation for a number of channels; a ``partial`` of BatchNorm2d sets its eps.
 
     Shapes:
         (B, in_dim, H, W) -> (B, out_dim, ceil(H / stride), ceil(W / stride))
@@ -39,12 +43,20 @@ class ConvNormAct(nn.Sequential):
         groups: int = 1,
         dilation: int = 1,
         act: Callable[[], nn.Module] | None = ReLU,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     ):
         super().__init__()
         padding = (kernel_size - 1) // 2 * dilation
         self.conv = nn.Conv2d(
             in_dim, out_dim, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=False
         )
-        self.norm = nn.BatchNorm2d(out_dim)
+        self.norm = norm(out_dim)
         if act is not None:
             self.act = act()
+
+    def fused(self) -> nn.Module:
+        """The same function in evaluation, with the BatchNorm folded into the convolution."""
+        parts = OrderedDict(self.named_children())
+        parts.pop("norm")
+        parts["conv"] = fold_batch_norm(self.conv, self.norm)
+        return nn.Sequential(parts)

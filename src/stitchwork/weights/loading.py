@@ -18,90 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stitchwork.models import mobilenet_v2
 from stitchwork.provenance import __version__
 from stitchwork.registry import describe
+from stitchwork.weights.names import rules
 
 SOURCES = ("timm", "torchvision")
 HEAD = "head."
 COUNTER = "num_batches_tracked"
-
-Rules = tuple[tuple[str, str], ...]
-
-
-def _torchvision_mobilenet_v2() -> Rules:
-    """torchvision numbers all seventeen blocks in one row; table 2 of the paper says which stage each belongs to."""
-    rules = [(r"features\.0\.0", "stem.conv"), (r"features\.0\.1", "stem.norm")]
-    index = 0
-    for stage, (expansion, _, repeats, _) in enumerate(mobilenet_v2.STAGES):
-        for position in range(repeats):
-            index += 1
-            theirs, ours = rf"features\.{index}\.conv", f"stages.{stage}.{position}"
-            steps = ["expand", "depthwise"] if expansion > 1 else ["depthwise"]
-            for i, step in enumerate(steps):
-                rules += [(rf"{theirs}\.{i}\.0", f"{ours}.{step}.conv"), (rf"{theirs}\.{i}\.1", f"{ours}.{step}.norm")]
-            last = len(steps)
-            rules += [
-                (rf"{theirs}\.{last}", f"{ours}.project.conv"),
-                (rf"{theirs}\.{last + 1}", f"{ours}.project.norm"),
-            ]
-    rules += [(rf"features\.{index + 1}\.0", "last.conv"), (rf"features\.{index + 1}\.1", "last.norm")]
-    return (*rules, (r"classifier\.1", "head"))
-
-
-RESNET: Rules = (
-    (r"conv1", "stem.conv"),
-    (r"bn1", "stem.norm"),
-    (r"layer(\d)\.(\d+)\.conv(\d)", r"layer\1.\2.conv\3.conv"),
-    (r"layer(\d)\.(\d+)\.bn(\d)", r"layer\1.\2.conv\3.norm"),
-    (r"layer(\d)\.(\d+)\.downsample\.0", r"layer\1.\2.shortcut.conv"),
-    (r"layer(\d)\.(\d+)\.downsample\.1", r"layer\1.\2.shortcut.norm"),
-    (r"fc", "head"),
-)
-RESNET_DEEP_STEM: Rules = (
-    (r"conv1\.0", "stem.0.conv"),
-    (r"conv1\.1", "stem.0.norm"),
-    (r"conv1\.3", "stem.1.conv"),
-    (r"conv1\.4", "stem.1.norm"),
-    (r"conv1\.6", "stem.2.conv"),
-    (r"bn1", "stem.2.norm"),
-    *RESNET[2:],
-)
-
-# For each file of models/ and each library: their layer (a whole path, as a regular expression) and ours.
-RULES: dict[tuple[str, str], Rules] = {
-    ("mobilenet_v1", "timm"): (
-        (r"conv_stem", "stem.conv"),
-        (r"bn1", "stem.norm"),
-        (r"blocks\.(\d)\.(\d)\.conv_dw", r"stages.\1.\2.depthwise.conv"),
-        (r"blocks\.(\d)\.(\d)\.bn1", r"stages.\1.\2.depthwise.norm"),
-        (r"blocks\.(\d)\.(\d)\.conv_pw", r"stages.\1.\2.pointwise.conv"),
-        (r"blocks\.(\d)\.(\d)\.bn2", r"stages.\1.\2.pointwise.norm"),
-        (r"classifier", "head"),
-    ),
-    ("mobilenet_v2", "timm"): (
-        (r"conv_stem", "stem.conv"),
-        (r"bn1", "stem.norm"),
-        # The first block has no expansion, so its layers count from the depthwise convolution.
-        (r"blocks\.0\.0\.conv_dw", "stages.0.0.depthwise.conv"),
-        (r"blocks\.0\.0\.bn1", "stages.0.0.depthwise.norm"),
-        (r"blocks\.0\.0\.conv_pw", "stages.0.0.project.conv"),
-        (r"blocks\.0\.0\.bn2", "stages.0.0.project.norm"),
-        (r"blocks\.(\d)\.(\d)\.conv_pw", r"stages.\1.\2.expand.conv"),
-        (r"blocks\.(\d)\.(\d)\.bn1", r"stages.\1.\2.expand.norm"),
-        (r"blocks\.(\d)\.(\d)\.conv_dw", r"stages.\1.\2.depthwise.conv"),
-        (r"blocks\.(\d)\.(\d)\.bn2", r"stages.\1.\2.depthwise.norm"),
-        (r"blocks\.(\d)\.(\d)\.conv_pwl", r"stages.\1.\2.project.conv"),
-        (r"blocks\.(\d)\.(\d)\.bn3", r"stages.\1.\2.project.norm"),
-        (r"conv_head", "last.conv"),
-        (r"bn2", "last.norm"),
-        (r"classifier", "head"),
-    ),
-    ("mobilenet_v2", "torchvision"): _torchvision_mobilenet_v2(),
-    ("resnet", "timm"): RESNET,
-    ("resnet", "torchvision"): RESNET,
-}
-
 
 def rename(name: str, source: str, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give the tensors of another library's network the names that they have in ours.
@@ -117,19 +40,18 @@ def rename(name: str, source: str, state_dict: Mapping[str, Tensor]) -> dict[str
     Raises:
         ValueError: an unknown name or source, a family that the library does not have, or tensors that no rule knows.
     """
-    family = describe(name).module.rsplit(".", 1)[-1]
+    describe(name)
     if source not in SOURCES:
         raise ValueError(f"source must be 'timm' or 'torchvision'; got {source!r}")
-    if (family, source) not in RULES:
+    known = rules(name, source)
+    if not known:
         raise ValueError(f"there are no rules for the names of {source}'s {name}: it has no such network")
-    deep_stem = "conv1.0.weight" in state_dict
-    rules = RESNET_DEEP_STEM if family == "resnet" and deep_stem else RULES[family, source]
 
     renamed: dict[str, Tensor] = {}
     strangers = []
     for key, tensor in state_dict.items():
         layer, _, tail = key.rpartition(".")
-        for theirs, ours in rules:
+        for theirs, ours in known:
             match = re.fullmatch(theirs, layer)
             if match:
                 renamed[f"{match.expand(ours)}.{tail}"] = tensor
@@ -322,7 +244,7 @@ def _load(model: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
     own = model.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
         raise ValueError(f"this {type(model).__name__} is on the meta device and has no memory to load into")
-    tensors = dict(tensors)
+    tensors = {key: _reshaped(tensor, own.get(key)) for key, tensor in tensors.items()}
     _check_channels(model, own, tensors, origin)
     if _classes(own) != _classes(tensors):
         tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(HEAD)}
@@ -346,9 +268,17 @@ def _load(model: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
     model.load_state_dict(tensors)
 
 
+def _reshaped(tensor: Tensor, like: Tensor | None) -> Tensor:
+    """The same numbers in the shape of ``like`` where only axes of length one differ: a 1x1 convolution as a matrix."""
+    if like is None or tensor.squeeze().shape != like.squeeze().shape:
+        return tensor
+    return tensor.reshape(like.shape)
+
+
 def _classes(state_dict: Mapping[str, Tensor]) -> int:
-    """Number of classes that a state_dict is for, 0 without a head."""
-    return len(state_dict.get(HEAD + "weight", ()))
+    """Number of classes that a state_dict is for, 0 without a head; a head ends with its linear layer's bias."""
+    head = [tensor for key, tensor in state_dict.items() if key.startswith(HEAD)]
+    return len(head[-1]) if head else 0
 
 
 def _check_channels(model: nn.Module, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], origin: str) -> None:

@@ -1,0 +1,103 @@
+"""Linear layers in a row, or side by side, are one linear layer: the algebra of re-parameterisation.
+
+Paper: ding2021repvgg, section 3.3. In evaluation a BatchNorm scales and shifts by constants, so with s = gamma / sqrt(
+variance + eps) a convolution W and the BatchNorm behind it are the one convolution s W with the bias beta - s mean.
+Convolutions that are summed are the one with the sum of their kernels, once a smaller kernel is padded to the larger.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FusedConv2d(nn.Conv2d):
+    """A convolution that several layers have been folded into; for evaluation only.
+
+    What is left of the layers (the BatchNorm's statistics, the branches' own learning rates) cannot be trained any
+    more, so that ``train()`` is refused, and no parameter takes a gradient.
+
+    Args:
+        weight: (C', C / groups, k_h, k_w).
+        bias: (C',).
+        stride: as of Conv2d.
+        padding: as of Conv2d.
+        dilation: as of Conv2d.
+        groups: as of Conv2d.
+
+    Shapes:
+        (B, C, H, W) -> (B, C', H', W')
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, stride=1, padding=0, dilation=1, groups: int = 1):
+        out_dim, per_group, *kernel_size = weight.shape
+        super().__init__(
+            per_group * groups,
+            out_dim,
+            tuple(kernel_size),
+            stride,
+            padding,
+            dilation,
+            groups,
+            device="meta",
+        )
+        self.weight = nn.Parameter(weight.detach(), requires_grad=False)
+        self.bias = nn.Parameter(bias.detach(), requires_grad=False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "FusedConv2d":
+        """Refuse training.
+
+        Raises:
+            RuntimeError: ``mode`` is true.
+        """
+        if mode:
+            raise RuntimeError(
+                "this network is fused, which only evaluation can use: its normalisations and branches are folded into "
+                "single convolutions. Train the network that fuse() was given, and fuse that again"
+            )
+        return super().train(mode)
+
+
+def batch_norm_as_affine(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Scale and shift (C,) that a BatchNorm applies in evaluation, in double precision."""
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.double()
+    shift = -norm.running_mean.double() * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias.double()
+    return scale.detach(), shift.detach()
+
+
+def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> FusedConv2d:
+    """The convolution that gives what ``norm(conv(x))`` gives in evaluation.
+
+    Raises:
+        TypeError: ``norm`` is no BatchNorm: another normalisation depends on the input.
+    """
+    if not isinstance(norm, nn.BatchNorm2d):
+        raise TypeError(f"only a BatchNorm2d folds into a convolution, because its statistics are fixed; got {norm}")
+    scale, shift = batch_norm_as_affine(norm)
+    weight = conv.weight.double() * scale[:, None, None, None]
+    bias = shift if conv.bias is None else shift + scale * conv.bias.double()
+    return FusedConv2d(
+        weight.to(conv.weight.dtype),
+        bias.to(conv.weight.dtype),
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        conv.groups,
+    )
+
+
+def pad_kernel(weight: Tensor, kernel_size: tuple[int, int]) -> Tensor:
+    """A kernel (C', C, k_h, k_w) with zeros around it, so that it becomes a centred one of the odd ``kernel_size``."""
+    rows, columns = kernel_size[0] - weight.shape[2], kernel_size[1] - weight.shape[3]
+    return F.pad(weight, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+
+
+def dilate_kernel(weight: Tensor, dilation: int) -> Tensor:
+    """The dense kernel of a dilated one: ``dilation - 1`` zeros between the taps (C', C, k_h, k_w)."""
+    out_dim, in_dim, rows, columns = weight.shape
+    dense = weight.new_zeros(out_dim, in_dim, (rows - 1) * dilation + 1, (columns - 1) * dilation + 1)
+    dense[:, :, ::dilation, ::dilation] = weight
+    return dense
