@@ -124,7 +124,7 @@ FLOORS = {
     "stitching": {"analysis", "registry"},
     "errata": {"errata", "analysis", "blocks", "layers", "registry"},
     "transcriptions": {"transcriptions"},
-    "bench": {"bench", "analysis", "provenance", "registry", "transcriptions", "weights"},
+    "bench": {"bench", "analysis", "provenance", "registry", "reparameterise", "transcriptions", "weights"},
     "__init__": {"presets", "provenance", "registry", "reparameterise", "stitching"},
 }
 PARENTS = {

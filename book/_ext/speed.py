@@ -10,7 +10,8 @@ from sphinx.util.docutils import SphinxDirective
 
 RECORD = Path("book", "data", "bench_speed.json")
 HEADER = ("Network", "Against", "Mode", "Ours, images/s", "Theirs, images/s", "Ratio", "Quartiles")
-MODES = {"eval": "evaluation", "train": "training step"}
+MODES = {"eval": "evaluation", "train": "training step", "fused": "evaluation, fused"}
+LIBRARIES = {"timm": "timm’s `{}`", "torchvision": "torchvision’s `{}`", "unfused": "itself, unfused"}
 
 
 def cells(row: dict) -> tuple[str, ...]:
@@ -18,7 +19,7 @@ def cells(row: dict) -> tuple[str, ...]:
     library, name = row["reference"].split(":")
     return (
         f"`{row['network']}`",
-        f"{library}’s `{name}`",
+        LIBRARIES[library].format(name),
         MODES[row["mode"]],
         f"{row['images_per_second']:.1f}",
         f"{row['reference_images_per_second']:.1f}",

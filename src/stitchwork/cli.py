@@ -288,7 +288,7 @@ def speed(
     """
     from stitchwork.bench import DEFAULT, bench_speed, comparable
 
-    columns = "{:<18} {:<30} {:<6} {:>9} {:>9}  {:<21}"
+    columns = "{:<22} {:<34} {:<6} {:>9} {:>9}  {:<21}"
     typer.echo(columns.format("network", "reference", "mode", "images/s", "theirs", "ratio (quartiles)"))
 
     def report(row) -> None:

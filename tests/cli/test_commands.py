@@ -116,6 +116,7 @@ def test_bench_speed_writes_a_record(tmp_path):
     assert record["conditions"] == {"batch": 2, "pixels": 32, "threads": 1, "pairs": 2}
     assert record["environment"]["source"] == stitchwork.provenance.source_hash()
     expected = [(m, r) for m in ("eval", "train") for r in ("torchvision:mobilenet_v2", "timm:mobilenetv2_100")]
+    expected.append(("fused", "unfused:mobilenet_v2"))
     assert [(row["mode"], row["reference"]) for row in record["rows"]] == expected
     for row in record["rows"]:
         assert 0 < row["q1"] <= row["ratio"] <= row["q3"] and row["images_per_second"] > 0

@@ -54,7 +54,7 @@ def test_no_branch_and_no_normalisation_is_left_that_could_be_folded(name):
     assert not [m for m in fused.modules() if hasattr(m, "fused")]
     assert count_parameters(fused) < count_parameters(model)
     assert [tuple(m.shape) for m in fused.forward_pyramid(x)] == [tuple(m.shape) for m in model.forward_pyramid(x)]
-    with pytest.raises(ValueError, match="nothing to fold.*is it fused already"):
+    with pytest.raises(ValueError, match=r"nothing to fold.*is it fused already"):
         fuse(fused)
 
 
@@ -73,7 +73,7 @@ def test_training_is_refused_before_anything_changes(name):
     assert not [m for m in fused.modules() if m.training], "some part was switched to training"
     assert not [p for p in fused.parameters() if p.requires_grad]
     data = torch.utils.data.TensorDataset(torch.randn(4, 3, 32, 32), torch.arange(4))
-    with pytest.raises((RuntimeError, ValueError), match="fused|nothing to train"):
+    with pytest.raises((RuntimeError, ValueError), match=r"fused|nothing to train"):
         fit(fused, data, recipe=Recipe(epochs=1, batch_size=4), progress=False)
 
 

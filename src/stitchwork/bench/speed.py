@@ -1,4 +1,4 @@
-"""Images per second of our networks against timm's and torchvision's, on the same weights.
+"""Images per second of our networks against timm's and torchvision's, on the same weights, and fused against unfused.
 
 What makes the comparison fair: both networks hold the same weights and are checked to give the same logits; they run
 in turn in one process (A B C, C B A, ...), so that whatever else the machine does meets all of them; a ratio is taken
@@ -21,12 +21,30 @@ from torch import Tensor, nn
 from stitchwork.bench.clock import LAYOUTS, THREADS, quiet_machine, seconds
 from stitchwork.provenance import environment
 from stitchwork.registry import create_model, describe, list_models
-from stitchwork.weights import load_state_dict_from
+from stitchwork.reparameterise import fuse
+from stitchwork.weights import rename
 
 LIBRARIES = ("torchvision", "timm")
-DEFAULT = ("mobilenet_v1", "mobilenet_v2", "resnet18", "resnet50", "resnext50_32x4d")
+DEFAULT = (
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "shufflenet_v1_x1_0_g3",
+    "shufflenet_v2_x1_0",
+    "fasternet_t0",
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "repvgg_a0",
+    "efficientnet_b0",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+    "inception_next_tiny",
+    "unireplknet_a",
+    "repnext_m0",
+)
 BATCH, PIXELS = 8, 224
-MODES = ("eval", "train")
+UNFUSED = "unfused:"
 
 
 @dataclass(frozen=True)
@@ -35,8 +53,9 @@ class Row:
 
     Attributes:
         network: our registered name.
-        reference: what it is compared with, such as ``"timm:resnet50"``.
-        mode: ``"eval"`` (a forward pass without gradients) or ``"train"`` (forward, loss, backward, SGD step).
+        reference: what it is compared with, such as ``"timm:resnet50"``, or ``"unfused:repvgg_a0"``.
+        mode: ``"eval"`` (a forward pass without gradients), ``"train"`` (forward, loss, backward, SGD step), or
+            ``"fused"`` (a forward pass of the fused network).
         layout: the memory layout in which ours ran.
         reference_layout: the one in which theirs ran.
         images_per_second: of ours, from the median time.
@@ -59,8 +78,22 @@ class Row:
 
 
 def comparable() -> list[str]:
-    """The networks that timm or torchvision has too."""
-    return [name for name in list_models() if references(name)]
+    """The networks that timm or torchvision has too, or that have a fused form to compare with."""
+    return [name for name in list_models() if references(name) or fused_or_none(meta(name))]
+
+
+def meta(name: str) -> nn.Module:
+    """The network ``name`` without memory."""
+    with torch.device("meta"):
+        return create_model(name)
+
+
+def fused_or_none(network: nn.Module) -> nn.Module | None:
+    """The fused form of a network, if it has one."""
+    try:
+        return fuse(network)
+    except ValueError:
+        return None
 
 
 def references(name: str) -> list[str]:
@@ -92,15 +125,18 @@ def bench_speed(
         One row for each network, mode and reference.
 
     Raises:
-        ValueError: fewer than 2 pairs, an unknown network, or one that has no reference.
+        ValueError: fewer than 2 pairs, an unknown network, or one that has neither a reference nor a fused form.
         RuntimeError: the logits differ from the reference's.
         ImportError: timm or torchvision is missing.
     """
     if pairs < 2:
         raise ValueError(f"pairs must be at least 2, or there is no spread to report; got {pairs}")
     for name in names:
-        if not references(name):
-            raise ValueError(f"neither timm nor torchvision has a network {name}; try {', '.join(comparable())}")
+        if describe(name).kind != "model" or not (references(name) or fused_or_none(meta(name))):
+            raise ValueError(
+                f"neither timm nor torchvision has a network {name}, nor is there a fused form of it; "
+                f"try {', '.join(DEFAULT)}"
+            )
     rows = []
     with quiet_machine():
         for name in names:
@@ -116,41 +152,47 @@ def bench_speed(
 
 
 def compare(name: str, pairs: int, batch: int, pixels: int) -> Iterator[Row]:
-    """Time one network against all of its references, in both modes."""
+    """Time one network against all of its references, evaluating and training, and its fused form against itself."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 3, pixels, pixels, generator=generator).to(device)
     networks = with_equal_weights(name, x)
-    for mode in MODES:
-        layouts, steps = {}, {}
-        for label, network in networks.items():
-            layouts[label], steps[label] = fastest(network, x, mode)
-        times: dict[str, list[float]] = {label: [] for label in networks}
-        order = list(networks)
-        for _ in range(pairs):
-            for label in order:
-                times[label].append(seconds(steps[label]))
-            order.reverse()
-        for reference in references(name):
-            ours, theirs = times[name], times[reference]
-            q1, ratio, q3 = statistics.quantiles([b / a for a, b in zip(ours, theirs)], n=4, method="inclusive")
-            speed, reference_speed = batch / statistics.median(ours), batch / statistics.median(theirs)
-            yield Row(name, reference, mode, layouts[name], layouts[reference], speed, reference_speed, ratio, q1, q3)
+    if len(networks) > 1:
+        for mode in ("eval", "train"):
+            yield from in_turn(networks, x, mode, pairs)
+    if fused := fused_or_none(networks[name]):
+        yield from in_turn({name: fused, UNFUSED + name: networks[name]}, x, "fused", pairs)
+
+
+def in_turn(networks: dict[str, nn.Module], x: Tensor, mode: str, pairs: int) -> Iterator[Row]:
+    """Time the first of ``networks`` against each of the others; all of them run in every round."""
+    layouts, steps = {}, {}
+    for label, network in networks.items():
+        layouts[label], steps[label] = fastest(network, x, mode)
+    times: dict[str, list[float]] = {label: [] for label in networks}
+    order = list(networks)
+    for _ in range(pairs):
+        for label in order:
+            times[label].append(seconds(steps[label]))
+        order.reverse()
+    name, *others = networks
+    for other in others:
+        ours, theirs = times[name], times[other]
+        q1, ratio, q3 = statistics.quantiles([b / a for a, b in zip(ours, theirs)], n=4, method="inclusive")
+        speed, other_speed = len(x) / statistics.median(ours), len(x) / statistics.median(theirs)
+        yield Row(name, other, mode, layouts[name], layouts[other], speed, other_speed, ratio, q1, q3)
 
 
 def with_equal_weights(name: str, x: Tensor) -> dict[str, nn.Module]:
     """Our network and its references, by label, all with the same weights; checked to give the same logits for x."""
     torch.manual_seed(0)
-    networks = {reference: build_reference(reference).to(x.device) for reference in references(name)}
-    first, *others = networks
-    settle(networks[first], x)
-    for other in others:  # both libraries' networks of a family register their layers in the same order
-        networks[other].load_state_dict(
-            dict(zip(networks[other].state_dict(), networks[first].state_dict().values(), strict=True))
-        )
-    ours = create_model(name).to(x.device)
-    load_state_dict_from(ours, name, networks[first].state_dict(), first.split(":")[0])
-    networks = {name: ours} | networks
+    ours = settle(create_model(name).to(x.device), x)
+    networks = {name: ours} | {reference: build_reference(reference).to(x.device) for reference in references(name)}
+    own = ours.state_dict()
+    for label, network in networks.items():
+        if label != name:
+            for key, tensor in rename(name, label.split(":")[0], network.state_dict()).items():
+                tensor.copy_(own[key].reshape(tensor.shape))  # a state_dict shares the memory of the network
     with torch.inference_mode():
         logits = {label: network.eval()(x) for label, network in networks.items()}
     for label, theirs in logits.items():
@@ -161,7 +203,11 @@ def with_equal_weights(name: str, x: Tensor) -> dict[str, nn.Module]:
 
 
 def build_reference(reference: str) -> nn.Module:
-    """The network that a reference such as ``"timm:resnet50"`` names, with random weights."""
+    """The network that a reference such as ``"timm:resnet50"`` names, with random weights.
+
+    torchvision's builders switch stochastic depth on, timm's and ours do not: it is switched off, so that all train
+    the same network.
+    """
     library, name = reference.split(":")
     if library == "timm":
         import timm
@@ -169,22 +215,28 @@ def build_reference(reference: str) -> nn.Module:
         return timm.create_model(name)
     import torchvision
 
-    return torchvision.models.get_model(name)
+    network = torchvision.models.get_model(name)
+    for part in network.modules():
+        if isinstance(part, torchvision.ops.StochasticDepth):
+            part.p = 0.0
+    return network
 
 
 @torch.no_grad()
-def settle(network: nn.Module, x: Tensor) -> None:
-    """Give every BatchNorm the statistics of ``x``, and a weight that is not zero, as if trained.
+def settle(network: nn.Module, x: Tensor) -> nn.Module:
+    """Give every BatchNorm the statistics of ``x``, and a weight that is not zero, as if trained; returns the network.
 
     In an untrained network the signal fades to numbers so small that the CPU treats them apart, and slowly.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         norm.momentum = 1.0
     network.train()(x)
-    for norm in norms:
-        norm.momentum = 0.1
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+    return network
 
 
 def fastest(network: nn.Module, x: Tensor, mode: str) -> tuple[str, Callable[[], None]]:
@@ -201,10 +253,10 @@ def fastest(network: nn.Module, x: Tensor, mode: str) -> tuple[str, Callable[[],
 
 
 def make_step(network: nn.Module, x: Tensor, mode: str, layout: str) -> Callable[[], None]:
-    """What is timed: a forward pass without gradients, or a step of training."""
+    """What is timed: a step of training in the mode ``"train"``, or else a forward pass without gradients."""
     network.to(memory_format=LAYOUTS[layout])
     x = x.contiguous(memory_format=LAYOUTS[layout])
-    if mode == "eval":
+    if mode != "train":
 
         def step():
             network.eval()

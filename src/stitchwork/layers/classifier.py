@@ -54,7 +54,7 @@ class Classifier(nn.Module):
         raise NotImplementedError
 
     def pre_logits(self, x: Tensor) -> Tensor:
-        """What the linear classifier sees, the means over the pixels: (B, num_features, H', W') -> (B, head_features)."""
+        """The means over the pixels, which the classifier sees: (B, num_features, H', W') -> (B, head_features)."""
         return x.mean((2, 3))
 
     def forward_head(self, x: Tensor) -> Tensor:

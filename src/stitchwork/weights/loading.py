@@ -26,6 +26,7 @@ SOURCES = ("timm", "torchvision")
 HEAD = "head."
 COUNTER = "num_batches_tracked"
 
+
 def rename(name: str, source: str, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give the tensors of another library's network the names that they have in ours.
 
