@@ -15,11 +15,12 @@ SMALL_PYRAMIDS = [s for s in SMALL_MODELS if hasattr(s.entry.constructor, "forwa
 
 
 def check_parts(build, shape):
-    """``forward`` is ``forward_head`` of ``forward_features``, and the features have ``num_features`` channels."""
+    """``forward`` is ``forward_head`` of ``forward_features``; the features have ``num_features`` channels."""
     module, x = exact(build), noise(shape, dtype=torch.float64)
     with torch.no_grad():
         features = module.forward_features(x)
-        assert features.shape[1] == module.num_features, f"{features.shape[1]} channels, not {module.num_features}"
+        channels = features.shape[1 if features.dim() == 4 else -1]  # of a map (B, C, H, W), or of tokens (B, N, C)
+        assert channels == module.num_features, f"{channels} channels, not {module.num_features}"
         assert_same(module.forward_head(features), module(x), "forward_head(forward_features(x)) against forward(x)", 0)
 
 

@@ -30,12 +30,14 @@ def check_logits(build, shape):
     with torch.no_grad():
         features = module.forward_features(noise(shape))
         features /= features.std()
-        logits, large = module.forward_head(features), module.forward_head(1000 * features)
+        logits, pre_logits = module.forward_head(features), module.pre_logits
+        module.pre_logits = lambda features: 1000 * pre_logits(features)  # behind a normalisation, which would hide it
+        large = module.forward_head(features)
     assert logits.isfinite().all(), "logits at initialisation are not finite"
     assert (logits < 0).any() and (logits > 0).any(), "logits have one sign only"
     assert ((logits.sum(1) - 1).abs() > 1e-3).any(), "every row of logits sums to one: there is a softmax"
     growth = (large.abs().max() / logits.abs().max()).item()
-    assert growth > 100, f"features 1000 times as large give logits only {growth:.2g} times as large"
+    assert growth > 100, f"pooled features 1000 times as large give logits only {growth:.2g} times as large"
 
 
 @over(SMALL_BLOCKS)
