@@ -121,6 +121,7 @@ FLOORS = {
     "figures": {"figures"},
     "notebooks": {"presets", "provenance"},
     "comparisons": {"analysis"},
+    "scaling": {"analysis", "layers", "models"},
     "stitching": {"analysis", "registry"},
     "errata": {"errata", "analysis", "blocks", "layers", "registry"},
     "transcriptions": {"transcriptions"},

@@ -5,7 +5,9 @@ told in one line: exit code 2 for a request that cannot be met, 1 for work that 
 """
 
 import ast
+import contextlib
 import difflib
+import functools
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,22 +96,43 @@ def show(name: Annotated[str, typer.Argument(help="A registered name, such as cb
             call, module = f'create_model("{name}")', stitchwork.create_model(name)
             size = (1, getattr(module, "in_chans", 3), 224, 224)
     summary = (inspect.getdoc(entry.constructor) or "").split("\n\n")[0]
-    preset = [repr(value) for value in getattr(entry.build, "args", ())]
-    preset += [f"{key}={value!r}" for key, value in getattr(entry.build, "keywords", {}).items()]
-    show_table(
-        [
-            ("name", f"{name} ({entry.kind})"),
-            ("is", " ".join(summary.split())),
-            ("paper", entry.paper),
-            ("chapter", entry.chapter),
-            ("parameters", f"{count_parameters(module):,}  for {call}"),
-            ("multiply-adds", f"{count_multiply_adds(module, input_size=size):,}  for {' x '.join(map(str, size))}"),
-            ("proved equal to", ", ".join(entry.references) or "nothing"),
-            ("constructor", f"{entry.constructor.__name__}{inspect.signature(entry.constructor)}"),
-            ("called with", ", ".join(preset) or "its defaults"),
-            ("source", entry.module),
-        ]
-    )
+    preset = [brief(value) for value in getattr(entry.build, "args", ())]
+    preset += [f"{key}={brief(value)}" for key, value in getattr(entry.build, "keywords", {}).items()]
+    rows = [
+        ("name", f"{name} ({entry.kind})"),
+        ("is", " ".join(summary.split())),
+        ("paper", entry.paper),
+        ("chapter", entry.chapter),
+        ("parameters", f"{count_parameters(module):,}  for {call}"),
+        ("multiply-adds", f"{count_multiply_adds(module, input_size=size):,}  for {' x '.join(map(str, size))}"),
+    ]
+    with contextlib.suppress(ValueError):  # there is nothing to fold
+        fused = stitchwork.fuse(module)
+        costs = f"{count_parameters(fused):,} parameters, {count_multiply_adds(fused, input_size=size):,} multiply-adds"
+        rows.append(("fused", costs))
+    equal = [reference for reference in entry.references if not reference.startswith("counted:")]
+    arguments = [
+        parameter.name if parameter.default is parameter.empty else f"{parameter.name}={brief(parameter.default)}"
+        for parameter in inspect.signature(entry.constructor).parameters.values()
+    ]
+    rows += [
+        ("proved equal to", ", ".join(equal))
+        if equal
+        else ("as published", "parameters, multiply-adds, structure; a relative of the same class is proved equal"),
+        ("constructor", f"{entry.constructor.__name__}({', '.join(arguments)})"),
+        ("called with", ", ".join(preset) or "its defaults"),
+        ("source", entry.module),
+    ]
+    show_table(rows)
+
+
+def brief(value: object) -> str:
+    """A value in few words: a builder by its name, the rest as Python writes it, cut where it is long."""
+    if isinstance(value, functools.partial):
+        options = ", ".join(f"{key}={brief(option)}" for key, option in value.keywords.items())
+        return f"{brief(value.func)}({options})"
+    text = getattr(value, "__name__", None) or repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @app.command()
@@ -191,6 +214,9 @@ def train(
     optimiser: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
     label_smoothing: Annotated[float, typer.Option(help="Share of the target spread over all classes.")] = 0.0,
     mixup: Annotated[float, typer.Option(help="Alpha of mixup; 0 for none.")] = 0.0,
+    progressive: Annotated[
+        str | None, typer.Option(help="s, m or l: size, RandAugment, mixup and dropout grow as in EfficientNetV2.")
+    ] = None,
     ema: Annotated[float, typer.Option(help="Decay of the moving average of the weights; 0 for none.")] = 0.0,
     precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
     seed: Annotated[int, typer.Option(help="Decides the initial weights and the order of the data.")] = 0,
@@ -207,11 +233,15 @@ def train(
     import torch
 
     import stitchwork
+    from stitchwork import training
     from stitchwork.training import Recipe, TrainingInterrupted, fit
     from stitchwork.weights import save_safetensors
 
     if output is not None and (output.suffix != ".safetensors" or not output.parent.is_dir()):
         raise ValueError(f"--output must be a .safetensors file in a folder that exists; got {output}")
+    if progressive not in (None, "s", "m", "l"):
+        raise ValueError(f"--progressive must be s, m or l; got {progressive}")
+    schedule = progressive and getattr(training, f"EFFICIENTNET_V2_{progressive.upper()}").for_size(size)
     recipe = Recipe(
         epochs=epochs,
         batch_size=batch_size,
@@ -223,6 +253,7 @@ def train(
         precision=precision,
         seed=seed,
         optimiser=optimiser,
+        progressive=schedule,
     )
     train_set, test_set, num_classes = load_images(data, root, size, download)
     torch.manual_seed(seed)

@@ -49,9 +49,11 @@ class Entry:
 
     @property
     def needs_size(self) -> bool:
-        """Whether the parameters depend on the image size, so that ``size=(H, W)`` must be given."""
-        size = inspect.signature(self.build).parameters.get("size")
-        return size is not None and size.default is inspect.Parameter.empty
+        """Whether the parameters depend on the image size: built for one ``size=(H, W)``, it takes no other.
+
+        A block must be told; a network has its published size for a default.
+        """
+        return "size" in inspect.signature(self.build).parameters
 
     def example(self, height: int = 14, width: int = 14) -> tuple[dict, tuple[int, ...]]:
         """The arguments of :func:`create_block` for the published configuration, and the shape of a fitting input.

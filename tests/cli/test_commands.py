@@ -69,6 +69,15 @@ def test_train_on_digits(tmp_path):
     assert "resume" in refusal("train", *options, "--checkpoint-dir", tmp_path / "run")
 
 
+def test_train_with_stages():
+    options = ["--model", "mobilenet_v2_035", "--size", 8, "--epochs", 4, "--batch-size", 512, "--progressive", "m"]
+    result = call("train", *options)
+    assert result.exit_code == 0, result.output
+    header, *rows = (line.split() for line in result.stdout.splitlines())
+    assert [row[header.index("image_size")] for row in rows] == ["4", "4", "8", "8"]  # 4, 5.3, 6.7, 8: multiples of 4
+    assert [row[header.index("randaugment")] for row in rows] == ["5", "10", "15", "20"]
+
+
 def test_train_on_a_folder(tmp_path):
     from PIL import Image
 
@@ -92,6 +101,8 @@ def test_train_on_a_folder(tmp_path):
         (["--model", "resnet19"], ["resnet19", "did you mean"]),
         (["--epochs", "0"], ["epochs", "0"]),
         (["--precision", "fp8"], ["precision", "fp8"]),
+        (["--progressive", "xl"], ["s, m or l", "xl"]),
+        (["--progressive", "s"], ["4 epochs; got 1"]),
         (["--weights", "weights.pt"], ["pickle"]),
         (["--resume"], ["checkpoint_dir"]),
         (["--output", "weights.pt"], [".safetensors"]),

@@ -1,6 +1,6 @@
 """What the contract is tested on: every registered name, and the smallest of each family for the dear checks.
 
-A family is the set of the names that one source file declares. Blocks are small: each is tested.
+A family is the set of the names that one class of one source file stands for. Blocks are small: each is tested.
 """
 
 from dataclasses import dataclass
@@ -47,9 +47,9 @@ class Subject:
     def build(self, **arguments):
         """A freshly initialised module, the same one every time; for ``small_size`` if it must know the size."""
         torch.manual_seed(0)
-        if self.is_model:
-            return stitchwork.create_model(self.name, **arguments)
         size = {"size": self.small_size[1:]} if self.entry.needs_size else {}
+        if self.is_model:
+            return stitchwork.create_model(self.name, **{**size, **arguments})
         return stitchwork.create_block(self.name, **{"dim": self.dim, **size, **arguments})
 
     def at(self, height, width):
@@ -67,7 +67,10 @@ class Subject:
 
 
 def smallest_of_each_family(subjects):
-    families = groupby(sorted(subjects, key=lambda s: s.entry.module), key=lambda s: s.entry.module)
+    def family(subject):
+        return subject.entry.module, subject.entry.constructor.__name__
+
+    families = groupby(sorted(subjects, key=family), key=family)
     return [min(family, key=lambda s: s.parameters) for _, family in families]
 
 

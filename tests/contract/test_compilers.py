@@ -72,8 +72,11 @@ def test_one_graph_for_all_sizes(subject):
         pytest.skip("its parameters depend on the image size, as its docstring says")
     if OLD_POOLING and any(isinstance(module, nn.MaxPool2d) for module in subject.build().modules()):
         pytest.skip("before torch 2.7, compiled max pooling takes odd and even sizes for two cases, and compiles again")
-    # Height and width differ at first, or the compiler takes them for one number.
-    check_one_graph_for_all_sizes(subject.build, subject.default_size[0], [(2, 40, 48), (5, 64, 33), (4, 37, 37)])
+    # Height and width differ at first, or the compiler takes them for one number; and the last map of a network is
+    # nowhere a single pixel, in which the compiler does not know one memory layout from the other.
+    more = getattr(subject.entry.constructor, "min_size", 1) - 1
+    sizes = [(batch, height + more, width + more) for batch, height, width in [(2, 40, 48), (5, 64, 33), (4, 37, 37)]]
+    check_one_graph_for_all_sizes(subject.build, subject.default_size[0], sizes)
 
 
 @over(SMALL)

@@ -33,7 +33,7 @@ def check_parameter_count(build, expected=None):
 
 @over(MODELS)
 def test_parameter_count(subject):
-    check_parameter_count(subject.build, published(subject.name))
+    check_parameter_count(subject.at(*subject.default_size[1:]), published(subject.name))
 
 
 @over(BLOCKS)

@@ -18,7 +18,7 @@ def check_class_documented(cls):
     arguments = [name for name in inspect.signature(cls).parameters]
     if arguments:
         assert "Args:" in text, f"{cls.__name__}: the docstring has no section 'Args:'"
-    lacking = [name for name in arguments if not re.search(rf"^\s+{name}: \S", text, re.MULTILINE)]
+    lacking = [name for name in arguments if not re.search(rf"^\s+\**{name}: \S", text, re.MULTILINE)]
     assert not lacking, f"{cls.__name__}: the docstring does not explain {lacking}"
     for name, member in vars(cls).items():
         if inspect.isfunction(member) and not name.startswith("_"):

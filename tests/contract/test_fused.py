@@ -19,7 +19,18 @@ from .probes import awaken
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "parity" / "published.json").read_text("utf-8"))
 WITH_FUSED_COUNT = [name for name, facts in PUBLISHED.items() if "n_params_fused" in facts]
-FOLDING = ["mobilenet_v1", "mobilenet_v2_035", "resnet18", "repvgg_a0", "unireplknet_a", "repnext_m0"]
+FOLDING = [
+    "efficientnet_b0",
+    "fasternet_t0",
+    "mobilenet_v1",
+    "mobilenet_v2_035",
+    "mobilenet_v3_small",
+    "resnet18",
+    "repvgg_a0",
+    "shufflenet_v2_x0_5",
+    "unireplknet_a",
+    "repnext_m0",
+]
 
 
 def lived_in(name, dtype=torch.float64):
@@ -35,7 +46,7 @@ def lived_in(name, dtype=torch.float64):
 
 
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)], ids=["double", "single"])
-@pytest.mark.parametrize("name", FOLDING)
+@pytest.mark.parametrize("name", [*FOLDING, "repvgg_b1g4"])
 def test_the_fused_network_gives_the_same(name, dtype, atol):
     model, x = lived_in(name, dtype)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}

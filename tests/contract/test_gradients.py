@@ -28,6 +28,14 @@ WITHOUT_GRADIENT = {
     "double_attention": {
         "gather.bias": "it adds the same number to the logits of all pixels, which the softmax does not see"
     },
+    "efficientnet": {
+        "stages.*.project.norm.bias": "the projection is linear, so its shift passes through the next 1x1 convolution "
+        "as a constant of each channel, which the BatchNorm behind that subtracts"
+    },
+    "efficientnet_v2": {
+        "stages.2.3.project.norm.bias": "only 1x1 convolutions with a BatchNorm follow, which subtracts the shift",
+        "stages.[345].*.project.norm.bias": "only 1x1 convolutions with a BatchNorm follow, which subtracts the shift",
+    },
     "emsa": {
         "transform.bias": "it adds the same number to the logits of all keys, which the softmax does not see",
         "kv.bias": "the same for all keys and all values: the softmax does not see the one, and the weights, which sum "
@@ -41,9 +49,20 @@ WITHOUT_GRADIENT = {
         "spatial.0.bias": "as in the public versions, a bias in front of a BatchNorm, which subtracts it",
         "spatial.3.bias": "as in the public versions, a bias in front of a BatchNorm, which subtracts it",
     },
+    "inception_next": {
+        "stem.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it",
+        "stages.*.mixer.*.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it",
+        "stages.0.1.project.bias": "it meets the BatchNorm of the downsampling, which subtracts it",
+        "stages.1.1.project.bias": "it meets the BatchNorm of the downsampling, which subtracts it",
+        "stages.2.5.project.bias": "it meets the BatchNorm of the downsampling, which subtracts it",
+    },
     "mobilenet_v2": {
         "stages.*.project.norm.bias": "the projection is linear, so its shift passes through the next 1x1 convolution "
         "as a constant of each channel, which the BatchNorm behind that subtracts"
+    },
+    "mobilenet_v3": {
+        "stages.*.project.norm.bias": "as in MobileNetV2, the next 1x1 convolution passes it as a constant of each "
+        "channel, which the BatchNorm behind that subtracts"
     },
     "multi_head_external_attention": {
         "embed.bias": "it adds the same number to the logits of all pixels of a slot, which the softmax does not see",
@@ -54,10 +73,35 @@ WITHOUT_GRADIENT = {
         "subtracts it",
         "pyramid.convs.*.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it",
     },
+    "repnext": {
+        "stages.*.mixer.small.branches.?.bias": "as in the official code, biases in front of a BatchNorm, which "
+        "subtracts them",
+        "stages.*.mixer.medium.branches.?.bias": "as in the official code, biases in front of a BatchNorm",
+        "stages.*.mixer.large.1.bias": "as in the official code, a bias in front of a BatchNorm; that of the row "
+        "before it passes the column, which sees zeros outside the image",
+        "stages.0.?.norm.bias": "the next 1x1 convolution passes it as a constant to a BatchNorm, which subtracts it; "
+        "where the stage downsamples, it is also in the shortcut",
+        "stages.[123].[1-9].norm.bias": "the next 1x1 convolution passes it as a constant to a BatchNorm",
+        "stages.3.1.mlp.1.norm.bias": "the last shift before the mean, behind which each classifier has a BatchNorm",
+    },
+    "shufflenet_v1": {
+        "stages.*.depthwise.norm.bias": "nothing is cut off behind it: shuffle and 1x1 convolution pass it as a "
+        "constant of each channel, which the BatchNorm behind them subtracts"
+    },
+    "shufflenet_v2": {
+        "stages.*.branch.1.norm.bias": "nothing is cut off behind the depthwise convolution: the next 1x1 passes it as "
+        "a constant of each channel, which the BatchNorm behind that subtracts",
+        "stages.*.shortcut.0.norm.bias": "the same, in the other branch",
+    },
     "snake_conv": {
         "conv_y.*": "as in the official code, a module holds the kernels of both axes and uses that of its own"
     },
     "split_attention": {"fuse.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
+    "unireplknet": {
+        "stages.*.look.branches.*.norm.bias": "the BatchNorm behind the sum of the branches subtracts it",
+        "stages.*.feed_forward.respond.bias": "as in the official code, the next 1x1 convolution passes it as a "
+        "constant to a BatchNorm, which subtracts it",
+    },
 }
 
 
@@ -72,7 +116,9 @@ def check_gradients(build, shape, exceptions=()):
     y = module(x)
     (y * noise(y.shape, seed=1, dtype=torch.float64)).sum().backward()
 
-    gradients = {"the input": x.grad} | {name: p.grad for name, p in module.named_parameters()}
+    # A parameter that is not trained counts as one in the published numbers, and that is all.
+    trained = {name: p.grad for name, p in module.named_parameters() if p.requires_grad}
+    gradients = {"the input": x.grad} | trained
     missing = [name for name, g in gradients.items() if g is None]
     assert not missing, f"no gradient at all: {missing}"
     broken = [name for name, g in gradients.items() if not g.isfinite().all()]

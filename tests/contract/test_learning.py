@@ -1,5 +1,7 @@
 """Eight random images with eight labels are learnt by heart: loss, gradient and update work together."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -54,4 +56,4 @@ def test_block_overfits(subject):
 
 @over(SMALL_MODELS)
 def test_network_overfits(subject):
-    check_overfits(lambda: subject.build(num_classes=8), (8, 3, 64, 64))
+    check_overfits(partial(subject.at(64, 64), num_classes=8), (8, 3, 64, 64))

@@ -2,13 +2,14 @@
 
 import torch
 
-from .probes import assert_same, exact, noise
+from .probes import assert_same, exact, noise, settle
 from .subjects import SMALL, over
 
 
 def check_channels_last(build, shape):
     """Channels-last input and weights give the same output and the same gradient."""
-    module, x = exact(build), noise(shape, dtype=torch.float64)
+    x = noise(shape, dtype=torch.float64)
+    module = settle(exact(build), x)
     results = []
     for layout in (torch.contiguous_format, torch.channels_last):
         module = module.to(memory_format=layout)

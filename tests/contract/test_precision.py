@@ -5,13 +5,15 @@ import torch
 from .probes import noise
 from .subjects import SMALL, over
 
-# bfloat16 keeps 8 bits of a number, so a layer is off by about 0.4 %; some twenty layers add up to a few per cent.
+# bfloat16 keeps 8 bits of a number, so a layer is off by about 0.4 %; some sixty layers add up to several per cent.
 TOLERANCE = 0.1
+LAYERS = 60
 
 
-def _assert_near(actual, expected, what):
+def _assert_near(module, actual, expected, what):
+    layers = len([m for m in module.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)])
     deviation = ((actual.float() - expected).norm() / expected.norm()).item()
-    assert deviation < TOLERANCE, f"{what} is {deviation:.1%} away from float32"
+    assert deviation < TOLERANCE * max(1, layers / LAYERS), f"{what} is {deviation:.1%} away from float32"
 
 
 def check_autocast(build, shape):
@@ -19,7 +21,7 @@ def check_autocast(build, shape):
     module, x = build(), noise(shape).requires_grad_()
     expected = module.eval()(x).detach()
     with torch.autocast("cpu", torch.bfloat16):
-        _assert_near(module(x), expected, "the output under autocast")
+        _assert_near(module, module(x), expected, "the output under autocast")
         y = module.train()(x)
     assert y.isfinite().all(), "output under autocast is not finite"
     y.float().square().mean().backward()
@@ -35,7 +37,7 @@ def check_half_module(build, shape):
     module.to(torch.bfloat16)
     y = module(x.bfloat16())
     assert y.dtype == torch.bfloat16, f"bfloat16 in, {y.dtype} out"
-    _assert_near(y, expected, "the output of the bfloat16 module")
+    _assert_near(module, y, expected, "the output of the bfloat16 module")
     module.train()(x.bfloat16().requires_grad_()).sum().backward()  # the input, for modules without parameters
     broken = [name for name, p in module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     assert not broken, f"gradient in bfloat16 not finite: {broken}"

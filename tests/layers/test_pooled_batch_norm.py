@@ -36,3 +36,17 @@ def test_one_image_gets_the_running_statistics(norms):
     torch.testing.assert_close(gradient.flatten(), ours.weight / (ours.running_var + ours.eps).sqrt())
     with pytest.raises(ValueError, match="more than 1 value"):
         theirs.train()(x)
+
+
+def test_pooled_features_without_the_axes_of_length_one():
+    torch.manual_seed(0)
+    ours, theirs = PooledBatchNorm(6), nn.BatchNorm1d(6)
+    x = torch.randn(5, 6)
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    assert ours.train()(x[:1]).shape == (1, 6)
+
+
+def test_a_map_that_is_not_pooled_along_one_axis_alone_is_refused():
+    with pytest.raises(ValueError, match=r"takes \(B, C\) or \(B, C, 1, 1\); got shape \(2, 6, 7\): pool it first"):
+        PooledBatchNorm(6)(torch.randn(2, 6, 7))

@@ -33,8 +33,8 @@ MUTATIONS = [
         PARTIAL,
         "partial_conv",
         (
-            "return torch.cat([self.conv(x[:, : self.convolved]), x[:, self.convolved :]], 1)",
-            "x[:, : self.convolved] = self.conv(x[:, : self.convolved])\n        return x",
+            "return torch.cat([self.conv(few), others], 1)",
+            "x[:, : self.convolved] = self.conv(few)\n        return x",
         ),
     ),
     # SCConv

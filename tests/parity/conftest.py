@@ -4,13 +4,17 @@ import pytest
 import torch
 from torch import nn
 
+# What makes timm's networks take other sizes than that of their training, by the beginning of their names.
+ANY_SIZE = {("vit_", "deit_"): {"dynamic_img_size": True, "dynamic_img_pad": True}}
+
 
 def build(library: str, published: str) -> nn.Module:
     """A network of timm or torchvision, randomly initialised, without a download."""
     if library == "timm":
         import timm
 
-        return timm.create_model(published)
+        options = next((options for names, options in ANY_SIZE.items() if published.startswith(names)), {})
+        return timm.create_model(published, **options)
     import torchvision
 
     return torchvision.models.get_model(published)

@@ -15,8 +15,28 @@ PAIRS = [
     for reference in stitchwork.describe(name).references
     if reference.split(":")[0] in ("timm", "torchvision")
 ]
-SMALLEST = ("mobilenet_v1", "mobilenet_v2_035", "resnet18")
-CHEAP = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v2_035", "resnet18", "resnet50_deep_stem", "resnext50_32x4d")
+SMALLEST = (
+    "convnext_tiny",
+    "efficientnet_b0",
+    "efficientnet_v2_s",
+    "fasternet_t0",
+    "inception_next_atto",
+    "mobilenet_v1",
+    "mobilenet_v2_035",
+    "mobilenet_v3_small",
+    "repvgg_a0",
+    "resnet18",
+    "shufflenet_v2_x0_5",
+)
+CHEAP = (
+    "efficientnet_b0",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v2_035",
+    "resnet18",
+    "resnet50_deep_stem",
+    "resnext50_32x4d",
+)
 
 
 def ours_like(theirs: torch.nn.Module, name: str, reference: str) -> torch.nn.Module:

@@ -54,7 +54,8 @@ class PartialConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         check_image(x, self.dim, "PartialConv")
-        return torch.cat([self.conv(x[:, : self.convolved]), x[:, self.convolved :]], 1)
+        few, others = x.split([self.convolved, self.dim - self.convolved], 1)  # (B, C / n, H, W) and the rest
+        return torch.cat([self.conv(few), others], 1)
 
 
 BLOCKS = {"partial_conv": PartialConv}

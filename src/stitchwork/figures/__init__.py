@@ -26,6 +26,7 @@ from stitchwork.figures.partners import draw_partners, draw_scores
 from stitchwork.figures.places import draw_places
 from stitchwork.figures.planes import draw_planes
 from stitchwork.figures.sampling import draw_paper_against_clock, draw_sampling_points
+from stitchwork.figures.scaling import draw_scaled_networks, draw_shares
 from stitchwork.figures.style import INK, PALETTE, use_house_style
 
 __all__ = [
@@ -51,7 +52,9 @@ __all__ = [
     "draw_roofline",
     "draw_row_and_column_gates",
     "draw_sampling_points",
+    "draw_scaled_networks",
     "draw_scores",
+    "draw_shares",
     "draw_spirals",
     "draw_summaries",
     "draw_support",

@@ -1,18 +1,26 @@
 """Atoms that two or more architectures share, one idea a file."""
 
+from stitchwork.layers.attention import ScaledDotProduct, SelfAttention, explicit_attention
 from stitchwork.layers.attention_free import AttentionFree
 from stitchwork.layers.checks import check_image, check_multiple, check_positive, check_size
 from stitchwork.layers.classifier import Classifier
 from stitchwork.layers.conv_norm_act import ConvNormAct, ReLU, ReLU6
 from stitchwork.layers.drop_path import DropPath, drop_path_rates
 from stitchwork.layers.fused_conv import FusedConv2d, batch_norm_as_affine, dilate_kernel, fold_batch_norm, pad_kernel
-from stitchwork.layers.init import init_conv_weights
+from stitchwork.layers.hardswish import Hardswish
+from stitchwork.layers.init import init_conv_weights, init_truncated_normal
 from stitchwork.layers.layer_norm import LayerNorm2d
 from stitchwork.layers.layer_scale import LayerScale
 from stitchwork.layers.make_divisible import make_divisible
+from stitchwork.layers.mb_conv import MBConv, SiLU
+from stitchwork.layers.mlp import Mlp
+from stitchwork.layers.patch_embed import PatchEmbed
 from stitchwork.layers.pooled_batch_norm import PooledBatchNorm
+from stitchwork.layers.position_table import PositionTable
+from stitchwork.layers.same_pad import SamePad2d
 from stitchwork.layers.sampling import between, bilinear, weighted_sums, zero_border
 from stitchwork.layers.squeeze_excite import SqueezeExcite
+from stitchwork.layers.transformer_block import TransformerBlock
 from stitchwork.layers.unit_length import unit_length
 from stitchwork.layers.windows import join_windows, pad_to_windows, split_windows
 
@@ -22,12 +30,22 @@ __all__ = [
     "ConvNormAct",
     "DropPath",
     "FusedConv2d",
+    "Hardswish",
     "LayerNorm2d",
     "LayerScale",
+    "MBConv",
+    "Mlp",
+    "PatchEmbed",
     "PooledBatchNorm",
+    "PositionTable",
     "ReLU",
     "ReLU6",
+    "SamePad2d",
+    "ScaledDotProduct",
+    "SelfAttention",
+    "SiLU",
     "SqueezeExcite",
+    "TransformerBlock",
     "batch_norm_as_affine",
     "between",
     "bilinear",
@@ -37,8 +55,10 @@ __all__ = [
     "check_size",
     "dilate_kernel",
     "drop_path_rates",
+    "explicit_attention",
     "fold_batch_norm",
     "init_conv_weights",
+    "init_truncated_normal",
     "join_windows",
     "make_divisible",
     "pad_kernel",

@@ -7,6 +7,7 @@ from functools import partial
 from torch import nn
 
 from stitchwork.layers.fused_conv import fold_batch_norm
+from stitchwork.layers.same_pad import SamePad2d
 
 ReLU = partial(nn.ReLU, inplace=True)
 ReLU6 = partial(nn.ReLU6, inplace=True)
@@ -29,6 +30,7 @@ class ConvNormAct(nn.Sequential):
         act: builds the activation; ``None`` leaves the output linear. The default works in place, on a tensor that
             only the normalisation before it has seen.
         norm: builds the normalisation for a number of channels; a ``partial`` of BatchNorm2d sets its eps.
+        same_padding: pad as TensorFlow does, which differs where the stride is above 1.
 
     Shapes:
         (B, in_dim, H, W) -> (B, out_dim, ceil(H / stride), ceil(W / stride))
@@ -44,9 +46,13 @@ class ConvNormAct(nn.Sequential):
         dilation: int = 1,
         act: Callable[[], nn.Module] | None = ReLU,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        same_padding: bool = False,
     ):
         super().__init__()
         padding = (kernel_size - 1) // 2 * dilation
+        if same_padding and stride > 1:
+            self.pad = SamePad2d((kernel_size - 1) * dilation + 1, stride)
+            padding = 0
         self.conv = nn.Conv2d(
             in_dim, out_dim, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=False
         )

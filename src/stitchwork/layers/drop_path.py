@@ -38,7 +38,12 @@ def drop_path_rates(rate: float, depths: tuple[int, ...]) -> list[list[float]]:
 
     >>> drop_path_rates(0.3, (1, 3))
     [[0.0], [0.1, 0.2, 0.3]]
+
+    Raises:
+        ValueError: a rate out of range.
     """
+    if not 0 <= rate < 1:
+        raise ValueError(f"drop_path_rate must be at least 0 and below 1; got {rate}")
     last = max(1, sum(depths) - 1)
     blocks = iter(range(sum(depths)))
     return [[round(rate * next(blocks) / last, 12) for _ in range(depth)] for depth in depths]

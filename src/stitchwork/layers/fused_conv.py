@@ -58,7 +58,15 @@ class FusedConv2d(nn.Conv2d):
 
 
 def batch_norm_as_affine(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """Scale and shift (C,) that a BatchNorm applies in evaluation, in double precision."""
+    """Scale and shift (C,) that a BatchNorm applies in evaluation, in double precision.
+
+    Raises:
+        TypeError: ``norm`` keeps no statistics, so that it normalises by the batch in evaluation as well.
+    """
+    if norm.running_var is None:
+        raise TypeError(
+            f"a BatchNorm without statistics depends on the batch; build it with track_running_stats: {norm}"
+        )
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = scale * norm.weight.double()
@@ -73,7 +81,10 @@ def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> FusedConv2d:
 
     Raises:
         TypeError: ``norm`` is no BatchNorm: another normalisation depends on the input.
+        ValueError: ``conv`` is none of these, or pads with other than zeros.
     """
+    if not isinstance(conv, nn.Conv2d) or conv.padding_mode != "zeros":
+        raise ValueError(f"only a Conv2d that pads with zeros can take in a BatchNorm; got {conv}")
     if not isinstance(norm, nn.BatchNorm2d):
         raise TypeError(f"only a BatchNorm2d folds into a convolution, because its statistics are fixed; got {norm}")
     scale, shift = batch_norm_as_affine(norm)
@@ -90,9 +101,19 @@ def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> FusedConv2d:
 
 
 def pad_kernel(weight: Tensor, kernel_size: tuple[int, int]) -> Tensor:
-    """A kernel (C', C, k_h, k_w) with zeros around it, so that it becomes a centred one of the odd ``kernel_size``."""
-    rows, columns = kernel_size[0] - weight.shape[2], kernel_size[1] - weight.shape[3]
-    return F.pad(weight, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    """A kernel (C', C, k_h, k_w) with zeros around it, so that it becomes a centred one of the odd ``kernel_size``.
+
+    Raises:
+        ValueError: it has no centre, or is larger than ``kernel_size``.
+    """
+    size = tuple(weight.shape[2:])
+    rows, columns = kernel_size[0] - size[0], kernel_size[1] - size[1]
+    if min(rows, columns) < 0 or rows % 2 or columns % 2:
+        raise ValueError(
+            f"a kernel of size {size} cannot be the centre of one of size {tuple(kernel_size)}: "
+            "take an odd size that is at least as large on both axes"
+        )
+    return F.pad(weight, (columns // 2, columns // 2, rows // 2, rows // 2))
 
 
 def dilate_kernel(weight: Tensor, dilation: int) -> Tensor:

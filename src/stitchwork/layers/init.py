@@ -20,4 +20,17 @@ def init_conv_weights(module: nn.Module) -> None:
             module.bias.zero_()
     elif isinstance(module, nn.Linear):
         module.weight.normal_(0, 0.01)
-        module.bias.zero_()
+        if module.bias is not None:
+            module.bias.zero_()
+
+
+@torch.no_grad()
+def init_truncated_normal(module: nn.Module) -> None:
+    """A normal distribution of standard deviation 0.02 and biases of zero, for convolutions and linear layers alike.
+
+    For ``module.apply``. So begin the convolutional networks that took their recipe from the transformers.
+    """
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            module.bias.zero_()

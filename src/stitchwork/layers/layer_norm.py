@@ -13,13 +13,14 @@ class LayerNorm2d(nn.LayerNorm):
     Args:
         dim: channels C.
         eps: added to the variance.
+        bias: shift the channels.
 
     Shapes:
         (B, C, H, W) -> (B, C, H, W)
     """
 
-    def __init__(self, dim: int, eps: float = 1e-6):
-        super().__init__(dim, eps=eps)
+    def __init__(self, dim: int, eps: float = 1e-6, bias: bool = True):
+        super().__init__(dim, eps=eps, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""

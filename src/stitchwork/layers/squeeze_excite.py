@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 
@@ -16,6 +17,7 @@ class SqueezeExcite(nn.Module):
         hidden: units of the bottleneck.
         act: builds the activation of the bottleneck.
         gate: builds what maps the result to the factors.
+        inplace: write over the input where no gradient is recorded, which saves the time of fetching new memory.
 
     Shapes:
         (B, C, H, W) -> (B, C, H, W)
@@ -27,8 +29,10 @@ class SqueezeExcite(nn.Module):
         hidden: int,
         act: Callable[[], nn.Module] = nn.ReLU,
         gate: Callable[[], nn.Module] = nn.Sigmoid,
+        inplace: bool = False,
     ):
         super().__init__()
+        self.inplace = inplace
         self.squeeze = nn.Conv2d(dim, hidden, 1)
         self.act = act()
         self.excite = nn.Conv2d(hidden, dim, 1)
@@ -37,4 +41,5 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         z = x.mean((2, 3), keepdim=True)  # (B, C, 1, 1)
-        return x * self.gate(self.excite(self.act(self.squeeze(z))))
+        gate = self.gate(self.excite(self.act(self.squeeze(z))))
+        return x.mul_(gate) if self.inplace and not torch.is_grad_enabled() else x * gate

@@ -8,6 +8,17 @@ from stitchwork.training.evaluation import evaluate
 from stitchwork.training.history import History
 from stitchwork.training.interrupt import TrainingInterrupted
 from stitchwork.training.loop import fit
+from stitchwork.training.progressive import EFFICIENTNET_V2_L, EFFICIENTNET_V2_M, EFFICIENTNET_V2_S, Progressive
 from stitchwork.training.recipe import Recipe
 
-__all__ = ["History", "Recipe", "TrainingInterrupted", "evaluate", "fit"]
+__all__ = [
+    "EFFICIENTNET_V2_L",
+    "EFFICIENTNET_V2_M",
+    "EFFICIENTNET_V2_S",
+    "History",
+    "Progressive",
+    "Recipe",
+    "TrainingInterrupted",
+    "evaluate",
+    "fit",
+]

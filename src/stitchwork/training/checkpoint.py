@@ -80,7 +80,10 @@ def load(path: Path, networks: dict[str, nn.Module], identity: dict) -> tuple[di
 
 def describe_run(model: nn.Module, recipe: Recipe, samples: int) -> dict:
     """What must be the same for a resume to continue the same run."""
-    return {"model": type(model).__name__, "training samples": samples, **asdict(recipe)}
+    numbers = asdict(recipe)
+    for key, value in (numbers.pop("progressive") or {}).items():
+        numbers[f"progressive.{key}"] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
+    return {"model": type(model).__name__, "training samples": samples, **numbers}
 
 
 def _differences(then: dict, now: dict) -> list[str]:

@@ -11,7 +11,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 from tqdm import tqdm
 
-from stitchwork.training.batches import check_dataset, read_batches
+from stitchwork.training.batches import Prepare, check_dataset, read_batches
 from stitchwork.training.objectives import Loss, cross_entropy
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -78,8 +78,9 @@ def measure(
     precision: str,
     workers: int,
     progress: bool = False,
+    prepare: Prepare | None = None,
 ) -> dict[str, float]:
-    """What :func:`evaluate` does, for a network that is where it must be."""
+    """What :func:`evaluate` does, for a network that is where it must be; ``prepare`` is called with each batch."""
     length, device = check_dataset(dataset, "the dataset to evaluate"), accelerator.device
     share = range(length)[accelerator.process_index :: accelerator.num_processes]
     size = max(1, batch_size // accelerator.num_processes)
@@ -88,7 +89,7 @@ def measure(
     scores = None if metrics is None else MetricCollection(metrics).clone().to(device)
     model.eval()
     bar = tqdm(total=len(keys), desc="evaluate", disable=not (progress and accelerator.is_main_process))
-    for x, y in read_batches(dataset, keys, workers):
+    for x, y in read_batches(dataset, keys, workers, prepare):
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
         with autocast(device, precision):
             output = model(x)

@@ -9,7 +9,8 @@ class History(pandas.DataFrame):
 
     Columns: ``epoch`` (from 1), ``step`` (steps taken so far), ``lr`` (of the last step), ``train_loss`` (mean over
     the epoch's steps, while the weights changed), ``valid_...`` for each metric of the validation, ``ema_...`` for the
-    same of the averaged weights, and ``seconds``.
+    same of the averaged weights, and ``seconds``. With a progressive recipe also ``image_size``, ``randaugment``,
+    ``mixup`` and ``dropout`` of the epoch's stage.
 
     Attributes:
         ema: the network with the averaged weights; ``None`` if the recipe keeps no average.

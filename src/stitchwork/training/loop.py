@@ -21,6 +21,7 @@ from stitchwork.training.evaluation import measure, visiting
 from stitchwork.training.history import History
 from stitchwork.training.interrupt import TrainingInterrupted, deferred_interrupt
 from stitchwork.training.objectives import Loss
+from stitchwork.training.progressive import dropout_restored
 from stitchwork.training.randomness import borrowed_generators, epoch_order
 from stitchwork.training.recipe import Recipe
 from stitchwork.training.run import Run
@@ -47,7 +48,7 @@ def fit(
     Args:
         model: the network; it is trained where the computer is fastest and comes back on the device it was on.
         train: pairs (x, y), with a length. Tensors in memory (``TensorDataset``) are the fastest.
-        valid: pairs (x, y) to measure after each epoch.
+        valid: pairs (x, y) to measure after each epoch; with a progressive recipe, at the last image size.
         recipe: all numbers of the run.
         loss: called with outputs and targets, a mean over the batch; without it cross-entropy. With a loss of one's
             own, ``label_smoothing`` must be 0; mixup blends the losses of both targets.
@@ -62,6 +63,7 @@ def fit(
 
     Raises:
         ValueError: data, recipe and model do not fit each other, or not the checkpoint.
+        ImportError: the recipe has RandAugment, and torchvision is not installed.
         FileExistsError: ``checkpoint_dir`` has a checkpoint already, and ``resume`` is off.
         FloatingPointError: loss or gradient is not finite. The model has the weights from before that step.
         TrainingInterrupted: Ctrl-C or SIGTERM came; the current step was finished and a checkpoint written, and the
@@ -73,7 +75,9 @@ def fit(
     folder = _checkpoint_folder(checkpoint_dir, resume)
     identity = checkpoint.describe_run(model, recipe, len(train))
 
-    with borrowed_generators(device), visiting(model, device) as home, deferred_interrupt() as stop:
+    last = recipe.stage(recipe.epochs - 1)
+    dropout = dropout_restored(model, recipe.progressive)
+    with borrowed_generators(device), dropout, visiting(model, device) as home, deferred_interrupt() as stop:
         run = Run(accelerator, model, recipe, loss, per_epoch * recipe.epochs, stop, home)
         if folder and (path := checkpoint.newest(folder)):
             run.restore(*checkpoint.load(path, run.networks, identity))
@@ -94,7 +98,8 @@ def fit(
                 keys.append(((recipe.seed, "sample", step, rank), batch[rank::processes]))
             model.train()
             clock = time.perf_counter()
-            for x, y in read_batches(train, keys, workers):
+            stage = recipe.stage(epoch)
+            for x, y in read_batches(train, keys, workers, stage and stage.augment):
                 try:
                     stopped = run.take_step(x.to(device, non_blocking=True), y.to(device, non_blocking=True))
                 except FloatingPointError as error:
@@ -108,7 +113,8 @@ def fit(
             for name, network in {"valid": model, "ema": run.ema and run.ema.module}.items():
                 if valid is not None and network is not None:
                     size = recipe.batch_size
-                    result = measure(accelerator, network, valid, loss, metrics, size, recipe.precision, workers)
+                    options = size, recipe.precision, workers, False, last and last.resize
+                    result = measure(accelerator, network, valid, loss, metrics, *options)
                     scores |= {f"{name}_{key}": value for key, value in result.items()}
             run.end_epoch(scores, time.perf_counter() - clock)
             bar.set_postfix({key: f"{value:.4g}" for key, value in run.rows[-1].items() if "_" in key})

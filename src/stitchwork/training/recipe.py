@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from stitchwork.training.progressive import Progressive, Stage
+
 PRECISIONS = ("no", "bf16", "fp16")
 OPTIMISERS = ("adamw", "sgd")
 
@@ -26,6 +28,8 @@ class Recipe:
         precision: ``"no"`` (float32), or autocast to ``"bf16"`` or ``"fp16"`` (with a scaled loss).
         seed: decides the order of the samples, mixup, dropout and augmentation; the initial weights are the model's.
         optimiser: ``"adamw"``, or ``"sgd"`` with Nesterov momentum 0.9.
+        progressive: image size and regularisation that grow by stages (tan2021efficientnetv2); without it, the images
+            stay as they are.
 
     Raises:
         ValueError: a value out of range; the message names it and what is allowed.
@@ -43,6 +47,7 @@ class Recipe:
     precision: str = "no"
     seed: int = 0
     optimiser: str = "adamw"
+    progressive: Progressive | None = None
 
     def __post_init__(self):
         """Refuse values out of range."""
@@ -59,6 +64,14 @@ class Recipe:
         self._require("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         self._require("seed", isinstance(self.seed, int), "a whole number")
         self._require("optimiser", self.optimiser in OPTIMISERS, f"one of {', '.join(OPTIMISERS)}")
+        if self.progressive is not None:
+            self._require("progressive", isinstance(self.progressive, Progressive), "a Progressive, or None")
+            self._require("mixup", self.mixup == 0, "0 where progressive has a mixup of its own")
+            self.stage(0)  # which refuses more stages than epochs
+
+    def stage(self, epoch: int) -> Stage | None:
+        """What the images, the mixup and the dropout are in an epoch, 0 to ``epochs - 1``; ``None`` without stages."""
+        return self.progressive.at(epoch, self.epochs) if self.progressive else None
 
     def _require(self, name: str, fine: bool, allowed: str) -> None:
         if not fine:

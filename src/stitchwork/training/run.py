@@ -1,6 +1,7 @@
 """One step of training, and the state between two steps."""
 
 import math
+from dataclasses import asdict
 
 import torch
 from accelerate import Accelerator
@@ -48,6 +49,7 @@ class Run:
             FloatingPointError: loss or gradient is not finite; nothing has been changed.
         """
         recipe, device = self.recipe, self.accelerator.device
+        stage = recipe.stage(self.step // (self.steps // recipe.epochs))
         lr = learning_rate(self.step, self.steps, recipe.lr, recipe.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
@@ -55,8 +57,10 @@ class Run:
             kept.copy_(buffer)
         seed_everything(recipe.seed, "step", self.step, self.accelerator.process_index)
         loss_of = self.loss
-        if recipe.mixup:
-            x, loss_of = mixup(x, y, recipe.mixup, loss_of)
+        if stage and stage.dropout is not None:
+            self.model.dropout = stage.dropout
+        if alpha := stage.mixup if stage else recipe.mixup:
+            x, loss_of = mixup(x, y, alpha, loss_of)
 
         with autocast(device, recipe.precision):
             output = self.network(x)
@@ -86,8 +90,10 @@ class Run:
         epoch, recipe = len(self.rows) + 1, self.recipe
         lr = learning_rate(self.step - 1, self.steps, recipe.lr, recipe.warmup)
         loss = self.loss_sum / (self.steps // recipe.epochs)
-        row = {"epoch": epoch, "step": self.step, "lr": lr, "train_loss": loss, **scores}
-        self.rows.append(row | {"seconds": self.seconds + seconds})
+        row = {"epoch": epoch, "step": self.step, "lr": lr}
+        if stage := recipe.stage(epoch - 1):
+            row |= {key: value for key, value in asdict(stage).items() if value is not None}
+        self.rows.append(row | {"train_loss": loss, **scores, "seconds": self.seconds + seconds})
         self.loss_sum, self.seconds = 0.0, 0.0
 
     @property

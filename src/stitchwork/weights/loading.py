@@ -53,9 +53,11 @@ def rename(name: str, source: str, state_dict: Mapping[str, Tensor]) -> dict[str
     for key, tensor in state_dict.items():
         layer, _, tail = key.rpartition(".")
         for theirs, ours in known:
-            match = re.fullmatch(theirs, layer)
-            if match:
-                renamed[f"{match.expand(ours)}.{tail}"] = tensor
+            if match := re.fullmatch(theirs, layer):
+                renamed[".".join(filter(None, (match.expand(ours), tail)))] = tensor
+                break
+            if match := re.fullmatch(theirs, key):
+                renamed[match.expand(ours)] = tensor
                 break
         else:
             strangers.append(key)

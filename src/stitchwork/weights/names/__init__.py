@@ -2,7 +2,8 @@
 
 A file has ``timm(name)`` or ``torchvision(name)`` or both, for the libraries that have these networks. Called with a
 registered name, each gives that network's rules: pairs of a regular expression, which must match the whole path of
-their layer, and our path, which may use its groups. The first rule that matches counts.
+their layer, and our path, which may use its groups. Where a single tensor has another name, the pair is of the paths
+of the tensors. The first rule that matches counts.
 """
 
 from importlib import import_module
