@@ -115,7 +115,7 @@ def channel_axis(subject):
     return 2 if subject.entry.layout == "sequence" else 1
 
 
-def test_all_modules_for_sequences_are_here():
+def test_every_module_for_sequences_is_here():
     assert {s.name for s in SEQUENCES} == set(OUTPUT) == set(LEAST)
 
 

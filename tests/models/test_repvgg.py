@@ -11,6 +11,9 @@ from stitchwork.analysis import count_multiply_adds, count_parameters
 from stitchwork.layers import FusedConv2d
 from stitchwork.models.repvgg import RepVGG, RepVGGBlock
 
+# Channels in and out, and stride; with many channels the 1x1 convolution itself is strided.
+SHAPES = [(8, 8, 1), (8, 8, 2), (8, 12, 1), (8, 12, 2), (64, 12, 2)]
+
 
 def meta(name, **arguments):
     with torch.device("meta"):
@@ -83,15 +86,15 @@ def test_every_second_block_is_grouped():
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize(("out_dim", "stride"), [(8, 1), (8, 2), (12, 1), (12, 2)])
-def test_block_equals_its_formula(out_dim, stride, groups):
+@pytest.mark.parametrize(("dim", "out_dim", "stride"), SHAPES)
+def test_block_equals_its_formula(dim, out_dim, stride, groups):
     """y = relu(BN(W3 x) + BN(W1 x) + BN(x)), the last only where the shape stays."""
     torch.manual_seed(0)
-    block = lived_in(RepVGGBlock(8, out_dim, stride, groups))
-    x = torch.randn(2, 8, 7, 9, dtype=torch.double)
+    block = lived_in(RepVGGBlock(dim, out_dim, stride, groups))
+    x = torch.randn(2, dim, 7, 9, dtype=torch.double)
     y = block.dense.norm(F.conv2d(x, block.dense.conv.weight, None, stride, 1, 1, groups))
     y = y + block.pointwise.norm(F.conv2d(x, block.pointwise.conv.weight, None, stride, 0, 1, groups))
-    if (out_dim, stride) == (8, 1):
+    if stride == 1 and dim == out_dim:
         y = y + block.identity(x)
     else:
         assert block.identity is None
@@ -100,16 +103,16 @@ def test_block_equals_its_formula(out_dim, stride, groups):
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize(("out_dim", "stride"), [(8, 1), (8, 2), (12, 1), (12, 2)])
-def test_fused_block(out_dim, stride, groups):
+@pytest.mark.parametrize(("dim", "out_dim", "stride"), SHAPES)
+def test_fused_block(dim, out_dim, stride, groups):
     torch.manual_seed(0)
-    block = lived_in(RepVGGBlock(8, out_dim, stride, groups))
+    block = lived_in(RepVGGBlock(dim, out_dim, stride, groups))
     fused = block.fused()
     convolution, activation = fused
     assert isinstance(convolution, FusedConv2d) and isinstance(activation, nn.ReLU)
-    assert convolution.weight.shape == (out_dim, 8 // groups, 3, 3)
+    assert convolution.weight.shape == (out_dim, dim // groups, 3, 3)
     for height, width in ((7, 9), (6, 8), (1, 1)):
-        x = torch.randn(2, 8, height, width, dtype=torch.double)
+        x = torch.randn(2, dim, height, width, dtype=torch.double)
         expected = block(x)
         assert expected.any()
         torch.testing.assert_close(fused(x), expected, atol=1e-12, rtol=0)

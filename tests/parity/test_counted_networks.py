@@ -119,6 +119,6 @@ def test_repnext(name):
         assert hidden == [2 * width, width] * (depth + bool(index))
 
 
-def test_no_counted_network_is_left_out():
+def test_every_counted_network_has_its_facts():
     counted = {name for name in stitchwork.list_models() if f"counted:{name}" in stitchwork.describe(name).references}
     assert counted and counted <= FACTS.keys()
