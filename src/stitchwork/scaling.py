@@ -387,7 +387,17 @@ def _largest(
             phi = max(phi - step, lowest)
         else:
             phi = (low + high) / 2
+    best = _roundest(best, scale, lowest, highest)
     return replace(best, budget=(kind, amount), milliseconds=priced if kind == "milliseconds" else None)
+
+
+def _roundest(plan: Plan, scale: Callable[[float], Plan], lowest: float, highest: float) -> Plan:
+    """The same network with the fewest digits in phi."""
+    for digits in range(4):
+        other = scale(min(max(round(plan.phi, digits) + 0.0, lowest), highest))  # + 0.0: no minus zero
+        if (other.depths, other.widths, other.resolution) == (plan.depths, plan.widths, plan.resolution):
+            return other
+    return plan
 
 
 def _base(base: str | ScalableNetwork) -> ScalableNetwork:

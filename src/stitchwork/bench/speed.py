@@ -239,10 +239,23 @@ def settle(network: nn.Module, x: Tensor) -> nn.Module:
     return network
 
 
+def trainable_layouts(network: nn.Module) -> list[str]:
+    """The layouts in which a CPU can train the network.
+
+    oneDNN writes past its memory in the channels-last weight gradient of a strided 1x1 convolution with fewer than 16
+    channels (uxlfoundation/oneDNN#6035), as timm's RepVGG has one.
+    """
+    broken = any(
+        isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and max(m.stride) > 1 and m.in_channels < 16
+        for m in network.modules()
+    )
+    return ["contiguous"] if broken and not torch.cuda.is_available() else list(LAYOUTS)
+
+
 def fastest(network: nn.Module, x: Tensor, mode: str) -> tuple[str, Callable[[], None]]:
     """The name of the layout in which the network is faster, and the step to time; the network is left in it."""
     trial = {}
-    for layout in LAYOUTS:
+    for layout in trainable_layouts(network) if mode == "train" else LAYOUTS:
         step = make_step(network, x, mode, layout)
         step()
         trial[layout] = min(seconds(step) for _ in range(3 if mode == "train" else 6))

@@ -60,18 +60,18 @@ class RepVGGBlock(nn.Module):
         super().__init__()
         check_multiple("RepVGGBlock", dim, groups=groups)
         check_multiple("RepVGGBlock", out_dim, groups=groups)
-        self.stride = stride
         self.dense = ConvNormAct(dim, out_dim, 3, stride, groups, act=None)
-        self.pointwise = ConvNormAct(dim, out_dim, 1, groups=groups, act=None)
+        # A strided 1x1 convolution is one of every second pixel. With few channels these are taken first, because
+        # oneDNN 3 writes past its memory in the strided one's weight gradient, in the channels-last layout.
+        self.step = stride if dim // groups < 16 else 1
+        self.pointwise = ConvNormAct(dim, out_dim, 1, stride // self.step, groups, act=None)
         self.identity = nn.BatchNorm2d(dim) if stride == 1 and dim == out_dim else None
         self.act = ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride))."""
         y = self.dense(x)  # (B, C', H / stride, W / stride)
-        # A strided 1x1 convolution is one of every second pixel. Taking these first is as fast, and safe: oneDNN 3
-        # writes past its memory in the strided one's weight gradient, for few channels in the channels-last layout.
-        y += self.pointwise(x[:, :, :: self.stride, :: self.stride])
+        y += self.pointwise(x[:, :, :: self.step, :: self.step])
         if self.identity is not None:
             y += self.identity(x)
         return self.act(y)
