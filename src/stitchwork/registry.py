@@ -175,17 +175,22 @@ def create_model(
         weights: ``"timm"`` or ``"torchvision"`` downloads the published weights; the path of a ``.safetensors``
             file loads that; ``None`` leaves the random initialisation. If the weights are for another number of
             classes, all but the head is loaded, and the head stays fresh.
-        **kwargs: the network's own arguments; without any, the published configuration.
+        **kwargs: the network's own arguments; without any, the published configuration, or where a library's weights
+            need another (:func:`stitchwork.weights.arguments_for`), that.
 
     Raises:
         ValueError: unknown name, weights that do not exist or do not fit, an argument out of range.
         TypeError: an argument that the network does not have.
         FileNotFoundError, ImportError, ConnectionError: the file, the library or the download of the weights failed.
     """
+    entry = _find("model", name)
     sizes = {"num_classes": num_classes, "in_chans": in_chans}
-    model = _find("model", name).build(**{k: v for k, v in sizes.items() if v is not None}, **kwargs)
-    if weights is not None:
-        from stitchwork.weights import load_weights
+    arguments = {k: v for k, v in sizes.items() if v is not None} | kwargs
+    if weights is None:
+        return entry.build(**arguments)
 
-        load_weights(model, name, weights)
+    from stitchwork.weights import arguments_for, load_weights
+
+    model = entry.build(**arguments_for(name, weights) | arguments)
+    load_weights(model, name, weights)
     return model

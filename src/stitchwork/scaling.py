@@ -196,6 +196,9 @@ class Plan:
         """The base and the plan side by side: columns ``base``, ``plan`` and ``factor``, which says by how much."""
         import pandas as pd
 
+        return pd.DataFrame.from_dict(self._rows(), orient="index", columns=["base", "plan", "factor"], dtype=object)
+
+    def _rows(self) -> dict[str, tuple]:
         base = compound_scale(self.base, 0)
         rows = {
             "resolution": (base.resolution, self.resolution, self.resolution / base.resolution),
@@ -206,15 +209,15 @@ class Plan:
         }
         if self.milliseconds is not None:
             rows["milliseconds"] = (None, self.milliseconds, None)
-        return pd.DataFrame.from_dict(rows, orient="index", columns=["base", "plan", "factor"], dtype=object)
+        return rows
 
     def __str__(self) -> str:
         """The table, for people."""
         title = f"{self.base.name} at phi = {self.phi:.2f}: depth x{self.depth:.3f}, width x{self.width:.3f}"
         lines = [("", "base", "plan", "factor")]
-        for row in self.to_frame().itertuples():
-            factor = "" if row.factor is None else f"x{row.factor:.2f}"
-            lines.append((row.Index.replace("_", "-"), _text(row.base), _text(row.plan), factor))
+        for name, (base, plan, factor) in self._rows().items():
+            factor = "" if factor is None else f"x{factor:.2f}"
+            lines.append((name.replace("_", "-"), _text(base), _text(plan), factor))
         columns = [max(map(len, column)) for column in zip(*lines)]
         table = ["  ".join(cell.ljust(n) for cell, n in zip(line, columns)).rstrip() for line in lines]
         if self.budget:

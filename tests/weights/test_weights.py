@@ -364,6 +364,38 @@ def test_what_is_downloaded_is_loaded(monkeypatch):
     assert asked["torchvision"]["check_hash"] and asked["torchvision"]["weights_only"]
 
 
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("mobilenet_v3_small", "mobilenetv3_small_100"),
+        ("efficientnet_b5", "efficientnet_b5"),
+        ("efficientnet_b6", "tf_efficientnet_b6"),
+        ("efficientnet_v2_s", "tf_efficientnetv2_s"),
+    ],
+)
+def test_a_network_is_built_as_the_librarys_weights_need_it(name, theirs, monkeypatch):
+    """timm's weights of these belong to networks with another eps or padding: ours give what theirs give."""
+    import timm
+
+    torch.manual_seed(0)
+    network, x = timm.create_model(theirs).double(), torch.randn(2, 3, 64, 64).double()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(x)  # statistics that keep the signal alive
+    network.float().double()  # numbers that loading into float32 does not round
+    assert timm.is_model_pretrained(theirs)
+    monkeypatch.setattr(timm, "create_model", lambda asked, pretrained: {theirs: network}[asked])
+    model = stitchwork.create_model(name, weights="timm").eval().double()
+    with torch.no_grad():
+        expected = network.eval()(x)
+        torch.testing.assert_close(model(x) / expected.std(), expected / expected.std(), atol=1e-4, rtol=0)
+        other = stitchwork.create_model(name).eval().double()
+        load_state_dict_from(other, name, network.state_dict(), "timm")
+        assert (other(x) - expected).abs().max() > 1e-3 * expected.std(), "the argument makes no difference"
+
+
 def test_every_reference_in_a_library_has_rules():
     for name in stitchwork.list_models():
         entry = stitchwork.describe(name)

@@ -2,6 +2,7 @@
 
 from stitchwork.weights.loading import (
     SOURCES,
+    arguments_for,
     load_published,
     load_safetensors,
     load_state_dict_from,
@@ -12,6 +13,7 @@ from stitchwork.weights.loading import (
 
 __all__ = [
     "SOURCES",
+    "arguments_for",
     "load_published",
     "load_safetensors",
     "load_state_dict_from",

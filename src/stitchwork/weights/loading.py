@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from stitchwork.provenance import __version__
 from stitchwork.registry import describe
-from stitchwork.weights.names import rules
+from stitchwork.weights.names import published, rules
 
 SOURCES = ("timm", "torchvision")
 HEAD = "head."
@@ -92,6 +92,19 @@ def load_weights(model: nn.Module, name: str, weights: str | os.PathLike) -> Non
         )
 
 
+def arguments_for(name: str, weights: str | os.PathLike) -> dict:
+    """What a network must be built with so that these weights give what they gave where they come from.
+
+    Mostly nothing. Some networks of timm differ from the published ones by the eps of their BatchNorms or by their
+    padding, for which ours have arguments.
+
+    Args:
+        name: the registered name.
+        weights: ``"timm"``, ``"torchvision"`` or a path.
+    """
+    return published(name, weights)[1] if weights in SOURCES else {}
+
+
 def load_published(model: nn.Module, name: str, source: str) -> None:
     """Download a library's default weights for this network, and load them.
 
@@ -110,14 +123,13 @@ def load_published(model: nn.Module, name: str, source: str) -> None:
     """
     if source not in SOURCES:
         raise ValueError(f"source must be 'timm' or 'torchvision'; got {source!r}")
-    references = [r.split(":", 1) for r in describe(name).references]
-    published = next((theirs for library, theirs in references if library == source), None)
-    if published is None:
-        others = [library for library, _ in references if library in SOURCES]
+    theirs, _ = published(name, source)
+    if theirs is None:
+        others = [library for library in SOURCES if published(name, library)[0]]
         advice = f"{' or '.join(others)} has it" if others else "no library has it; train it, or load your own file"
         raise ValueError(f"{source} has no {name}: {advice}")
     try:
-        state_dict = _from_timm(published) if source == "timm" else _from_torchvision(published)
+        state_dict = _from_timm(theirs) if source == "timm" else _from_torchvision(theirs)
     except ImportError as error:
         raise ImportError(f'{source} is needed for its weights: pip install "stitchwork[weights]"') from error
     load_state_dict_from(model, name, state_dict, source)

@@ -1,5 +1,14 @@
 """EfficientNet in timm and in torchvision."""
 
+from torch import nn
+
+# timm trained B5 itself, with its own eps; its B6 and B7 are the official weights, which want TensorFlow's padding.
+TIMM = {
+    "efficientnet_b5": ("efficientnet_b5", {"norm": nn.BatchNorm2d}),
+    "efficientnet_b6": ("tf_efficientnet_b6", {"same_padding": True}),
+    "efficientnet_b7": ("tf_efficientnet_b7", {"same_padding": True}),
+}
+
 
 def timm(name: str) -> tuple[tuple[str, str], ...]:
     """The rules, which are the same for every variant."""

@@ -3,6 +3,9 @@
 from stitchwork.models.efficientnet_v2 import FusedMBConv
 from stitchwork.registry import describe
 
+# The official weights, which want TensorFlow's padding.
+TIMM = {f"efficientnet_v2_{size}": (f"tf_efficientnetv2_{size}", {"same_padding": True}) for size in "sml"}
+
 
 def timm(name: str) -> tuple[tuple[str, str], ...]:
     """The rules, which are the same for every variant."""

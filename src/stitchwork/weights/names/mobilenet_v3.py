@@ -2,6 +2,12 @@
 
 from stitchwork.models.mobilenet_v3 import LARGE, SMALL
 
+# timm's BatchNorms have an eps of 1e-5.
+TIMM = {
+    "mobilenet_v3_large": ("mobilenetv3_large_100", {"eps": 1e-5}),
+    "mobilenet_v3_small": ("mobilenetv3_small_100", {"eps": 1e-5}),
+}
+
 
 def timm(name: str) -> tuple[tuple[str, str], ...]:
     """The rules, which are the same for both variants; their BatchNorms have an eps of 1e-5, ours by default 1e-3."""
