@@ -8,7 +8,7 @@ from torch import nn
 
 import stitchwork.scaling
 from stitchwork import create_model
-from stitchwork.analysis import Measurement, count_multiply_adds, count_parameters
+from stitchwork.analysis import Measurement, count_multiply_adds, count_parameters, measure_latency
 from stitchwork.scaling import MOST_GROWTH, Plan, ScalableNetwork, compound_scale, scale_to
 
 
@@ -166,8 +166,11 @@ def test_milliseconds(clock):
 
 
 def test_milliseconds_of_this_machine():
-    plan = scale_to(TOWER, milliseconds=20)
-    assert 0 < plan.milliseconds <= 20
+    base = compound_scale(TOWER, 0)
+    budget = 5e3 * measure_latency(base.build(), torch.randn(base.input_size)).median
+    plan = scale_to(TOWER, milliseconds=budget)
+    assert 0 < plan.milliseconds <= budget
+    assert plan.multiply_adds > base.multiply_adds
     assert "ms" in str(plan)
 
 

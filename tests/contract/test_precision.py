@@ -5,15 +5,20 @@ import torch
 from .probes import noise
 from .subjects import SMALL, over
 
-# bfloat16 keeps 8 bits of a number, so a layer is off by about 0.4 %; some sixty layers add up to several per cent.
+# bfloat16 keeps 8 bits of a number, so a layer is off by about 0.4 %; some twenty layers add up to a few per cent.
 TOLERANCE = 0.1
-LAYERS = 60
+# Class -> what is allowed where that is too little, and why.
+ALLOWED = {
+    # Its signal grows from block to block under the initial weights, through 171 layers, and the rounding with it: the
+    # deviation rises evenly, with no layer that stands out. Under torchvision's smaller initial weights it is 2 %.
+    "EfficientNetV2": 0.3,
+}
 
 
 def _assert_near(module, actual, expected, what):
-    layers = len([m for m in module.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)])
+    allowed = ALLOWED.get(type(module).__name__, TOLERANCE)
     deviation = ((actual.float() - expected).norm() / expected.norm()).item()
-    assert deviation < TOLERANCE * max(1, layers / LAYERS), f"{what} is {deviation:.1%} away from float32"
+    assert deviation < allowed, f"{what} is {deviation:.1%} away from float32"
 
 
 def check_autocast(build, shape):

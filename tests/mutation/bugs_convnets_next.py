@@ -7,7 +7,12 @@ CONVNEXT, INCEPTION, CONV2FORMER = "models.convnext", "models.inception_next", "
 MUTATIONS = [
     bug("convnext_layer_norm_of_torchs_eps", CONVNEXT, "convnext_tiny", ("LayerNorm(dim, eps=1e-6)", "LayerNorm(dim)")),
     bug("convnext_tanh_gelu", CONVNEXT, "convnext_tiny", ("self.norm(y)))", 'self.norm(y)), approximate="tanh")')),
-    bug("convnext_without_layer_scale", CONVNEXT, "convnext_tiny", ("x, self.scale.gamma, self", "x, 1.0, self")),
+    bug(
+        "convnext_without_layer_scale",
+        CONVNEXT,
+        "convnext_tiny",
+        ("self.drop_path(self.scale(y))", "self.drop_path(y)"),
+    ),
     bug(
         "convnext_norm_before_pooling",
         CONVNEXT,

@@ -120,8 +120,11 @@ class Conv2FormerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        x = torch.addcmul(x, self.scale1.gamma, self.drop_path(self.modulation(x)))  # x + gamma * y in one pass
-        return torch.addcmul(x, self.scale2.gamma, self.drop_path(self.mlp(x)))
+        y = self.drop_path(self.scale1(self.modulation(x)))
+        y += x
+        z = self.drop_path(self.scale2(self.mlp(y)))
+        z += y
+        return z
 
 
 class Conv2Former(Classifier):

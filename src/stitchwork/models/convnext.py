@@ -19,7 +19,6 @@ and L) is off by default.
 from functools import partial
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -63,7 +62,9 @@ class ConvNeXtBlock(nn.Module):
         y = self.depthwise(x).permute(0, 2, 3, 1)  # (B, H, W, C)
         y = F.gelu(self.expand(self.norm(y)))  # (B, H, W, 4C)
         y = self.project(y).permute(0, 3, 1, 2)  # (B, C, H, W)
-        return torch.addcmul(x, self.scale.gamma, self.drop_path(y))  # x + gamma * y in one pass
+        y = self.drop_path(self.scale(y))
+        y += x
+        return y
 
 
 class ConvNeXt(Classifier):

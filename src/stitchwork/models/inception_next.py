@@ -99,7 +99,9 @@ class MetaNeXtBlock(nn.Module):
         y = self.norm(self.mixer(x)).permute(0, 2, 3, 1)  # (B, H, W, C)
         y = F.gelu(self.expand(y))  # (B, H, W, 4C)
         y = self.project(y).permute(0, 3, 1, 2)  # (B, C, H, W)
-        return torch.addcmul(x, self.scale.gamma, self.drop_path(y))  # x + gamma * y in one pass
+        y = self.drop_path(self.scale(y))
+        y += x
+        return y
 
 
 class InceptionNeXt(Classifier):
