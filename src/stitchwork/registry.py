@@ -9,7 +9,7 @@ registry:
 * ``REFERENCES``: for each name the published implementations that it is proved equal to, such as
   ``"torchvision:resnet50"``, ``"timm:resnet50"``, ``"recorded:se"`` (a recorded fingerprint; ``"recorded:danet.head"``
   is that of another configuration), ``"transcription:aft_local"`` (the paper's equations, written out), or
-  ``"counted:shufflenet_v1_x1_0_g3"`` (its published numbers of parameters and multiply-adds, where a smaller variant
+  ``"counted:repnext_m1"`` (its published numbers of parameters and multiply-adds, where a smaller variant
   of the same code is proved equal);
 * ``LAYOUT``, where it is not ``"image"``, the (B, C, H, W) of the others: ``"sequence"`` is (B, T, C), ``"series"`` is
   (B, C, N, T), N series of T steps;
@@ -53,7 +53,8 @@ class Entry:
 
         A block must be told; a network has its published size for a default.
         """
-        return "size" in inspect.signature(self.build).parameters
+        size = inspect.signature(self.build).parameters.get("size")
+        return size is not None and (self.kind == "model" or size.default is inspect.Parameter.empty)
 
     def example(self, height: int = 14, width: int = 14) -> tuple[dict, tuple[int, ...]]:
         """The arguments of :func:`create_block` for the published configuration, and the shape of a fitting input.

@@ -44,7 +44,7 @@ def test_show_a_block():
     text = call("show", "se").stdout
     # by hand: 64 x 4 and 4 x 64 weights, 4 + 64 biases
     assert "580" in text and "hu2018squeeze" in text and "recorded:se" in text
-    assert "SqueezeExcitation(dim: int, reduction: int = 16, bias: bool = True)" in text
+    assert "SqueezeExcitation(dim, reduction=16, bias=True)" in text
 
 
 def test_show_a_model():

@@ -117,7 +117,7 @@ MUTATIONS = [
         "batchnorm_of_another_eps",
         CONV,
         "mobilenet_v1",
-        ("nn.BatchNorm2d(out_dim)", "nn.BatchNorm2d(out_dim, eps=1e-3)"),
+        ("self.norm = norm(out_dim)", "self.norm = nn.BatchNorm2d(out_dim, eps=1e-3)"),
     ),
     # MobileNets
     bug(

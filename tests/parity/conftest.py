@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 # What makes timm's networks take other sizes than that of their training, by the beginning of their names.
-ANY_SIZE = {("vit_", "deit_"): {"dynamic_img_size": True, "dynamic_img_pad": True}}
+# timm's vit_huge_patch14_224 has no classes unless it is asked.
+ANY_SIZE = {("vit_", "deit_"): {"dynamic_img_size": True, "dynamic_img_pad": True, "num_classes": 1000}}
 
 
 def build(library: str, published: str) -> nn.Module:
