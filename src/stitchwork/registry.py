@@ -177,7 +177,7 @@ def create_model(
             file loads that; ``None`` leaves the random initialisation. If the weights are for another number of
             classes, all but the head is loaded, and the head stays fresh.
         **kwargs: the network's own arguments; without any, the published configuration, or where a library's weights
-            need another (:func:`stitchwork.weights.arguments_for`), that.
+            need another (:func:`~stitchwork.weights.arguments_for`), that.
 
     Raises:
         ValueError: unknown name, weights that do not exist or do not fit, an argument out of range.
