@@ -48,20 +48,15 @@ def rounded_up(size, stride):
     return math.ceil(size / stride)
 
 
-def strides_of(module):
-    """4, 8, 16 and 32; CvT has three stages and ends at 16."""
-    return STRIDES[: 3 if type(module).__name__ == "CvT" else 4]
-
-
 def check_pyramid(build, shape, size_at=rounded_up):
     """Four maps at strides 4, 8, 16, 32, of the right sizes, with the channels that ``pyramid_channels`` announces."""
     module = build().eval()
     with torch.no_grad():
         maps = module.forward_pyramid(noise(shape))
-    assert len(maps) == len(strides_of(module)), f"{len(maps)} maps"
+    assert len(maps) == len(STRIDES), f"{len(maps)} maps"
     expected = [
         (shape[0], channels, size_at(shape[2], stride), size_at(shape[3], stride))
-        for channels, stride in zip(module.pyramid_channels, strides_of(module), strict=True)
+        for channels, stride in zip(module.pyramid_channels, STRIDES, strict=True)
     ]
     assert [tuple(m.shape) for m in maps] == expected, f"{[tuple(m.shape) for m in maps]}, expected {expected}"
     assert isinstance(module.pyramid_channels, tuple), "pyramid_channels is not a tuple"
@@ -76,8 +71,7 @@ def check_pyramid_is_the_network(build, shape):
         assert gradient is not None, "a map of the pyramid is not computed from the one before it"
     with torch.no_grad():
         features = module.forward_features(x)
-        normalised = getattr(module, "norm", None) is not None  # the last map goes through a normalisation of its own
-        if features.shape[1] == maps[-1].shape[1] and not normalised:
+        if features.shape[1] == maps[-1].shape[1]:
             assert_same(features, maps[-1], "the last map of the pyramid against forward_features")
 
 
@@ -109,5 +103,5 @@ def test_pyramid_of_every_network(subject):
         module = subject.build()
         maps = module.forward_pyramid(torch.empty(1, 3, 64, 96))
     assert [tuple(m.shape[1:]) for m in maps] == [
-        (c, 64 // s, 96 // s) for c, s in zip(module.pyramid_channels, strides_of(module), strict=True)
+        (c, 64 // s, 96 // s) for c, s in zip(module.pyramid_channels, STRIDES, strict=True)
     ]
