@@ -115,6 +115,7 @@ FLOORS = {
     "registry": {"blocks", "models", "layers", "weights"},  # weights: inside create_model, when they are asked for
     "weights": {"weights", "models", "registry", "provenance"},
     "reparameterise": set(),
+    "losses": set(),
     "data": {"data"},
     "training": {"training"},
     "analysis": {"analysis"},
@@ -130,7 +131,7 @@ FLOORS = {
 }
 PARENTS = {
     "data": {"layers", "provenance"},
-    "training": {"data", "layers"},
+    "training": {"data", "layers", "losses"},
     "analysis": {"layers", "registry", "provenance"},
 }
 PARENTS["figures"] = {"analysis", "layers", "blocks", "models", "registry"}

@@ -7,15 +7,26 @@ from torch import nn
 # What makes timm's networks take other sizes than that of their training, by the beginning of their names.
 # timm's vit_huge_patch14_224 has no classes unless it is asked.
 ANY_SIZE = {("vit_", "deit_"): {"dynamic_img_size": True, "dynamic_img_pad": True, "num_classes": 1000}}
+# timm's networks that take only the size of their training, or fill up their windows without a mask at others.
+NATIVE_SIZE = {("crossvit_",): (240, 240), ("gcvit_", "maxvit_", "mixer_", "swin_", "twins_svt_"): (224, 224)}
 
 
-def build(library: str, published: str) -> nn.Module:
+def of_prefix(table: dict, published: str, default):
+    """The value of the first row one of whose prefixes the name has."""
+    return next((value for names, value in table.items() if published.startswith(names)), default)
+
+
+def size_for(reference: str) -> tuple[int, int]:
+    """Height and width at which a reference is compared: small and not square, where it takes that."""
+    return of_prefix(NATIVE_SIZE, reference.partition(":")[2], (64, 48))
+
+
+def build(library: str, published: str, **options) -> nn.Module:
     """A network of timm or torchvision, randomly initialised, without a download."""
     if library == "timm":
         import timm
 
-        options = next((options for names, options in ANY_SIZE.items() if published.startswith(names)), {})
-        return timm.create_model(published, **options)
+        return timm.create_model(published, **of_prefix(ANY_SIZE, published, {}), **options)
     import torchvision
 
     return torchvision.models.get_model(published)
@@ -48,11 +59,12 @@ def theirs():
     """Builds and randomises their network; tests of one module share it."""
     built = {}
 
-    def get(reference: str) -> nn.Module:
-        if reference not in built:
+    def get(reference: str, size: tuple[int, int] | None = None, **options) -> nn.Module:
+        key = (reference, size, *options.items())
+        if key not in built:
             built.clear()
-            x = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(1))
-            built[reference] = randomise(build(*reference.split(":")), x)
-        return built[reference]
+            x = torch.randn(2, 3, *(size or size_for(reference)), generator=torch.Generator().manual_seed(1))
+            built[key] = randomise(build(*reference.split(":"), **options), x)
+        return built[key]
 
     return get

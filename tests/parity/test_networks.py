@@ -9,6 +9,8 @@ import stitchwork
 from stitchwork.analysis import first_differing_layer
 from stitchwork.weights import load_state_dict_from
 
+from .conftest import size_for
+
 PAIRS = [
     (name, reference)
     for name in stitchwork.list_models()
@@ -16,7 +18,9 @@ PAIRS = [
     if reference.split(":")[0] in ("timm", "torchvision")
 ]
 SMALLEST = (
+    "convformer_s18",
     "convnext_tiny",
+    "deit_tiny_distilled",
     "efficientnet_b0",
     "efficientnet_v2_s",
     "fasternet_t0",
@@ -24,10 +28,24 @@ SMALLEST = (
     "mobilenet_v1",
     "mobilenet_v2_035",
     "mobilenet_v3_small",
+    "mobilevit_xxs",
+    "poolformer_s12",
+    "pvt_v2_b0",
+    "pvt_v2_b2_li",
     "repvgg_a0",
     "resnet18",
     "shufflenet_v2_x0_5",
+    "vit_tiny_patch16",
 )
+# Name: what timm's network is told, and the size at which it is compared a second time.
+ANOTHER_SIZE = {
+    "deit_small_distilled": ({}, (224, 160)),
+    "mobilevit_s": ({}, (256, 288)),
+    "swin_tiny": ({"img_size": (448, 224)}, (448, 224)),
+    "twins_pcpvt_small": ({}, (96, 160)),
+    "twins_svt_small": ({}, (448, 224)),
+    "vit_small_patch16": ({}, (224, 160)),
+}
 CHEAP = (
     "efficientnet_b0",
     "mobilenet_v1",
@@ -56,7 +74,16 @@ def assert_equal_logits(ours: torch.nn.Module, theirs: torch.nn.Module, x: torch
 @pytest.mark.parametrize(("name", "reference"), PAIRS)
 def test_logits(name, reference, theirs):
     network = theirs(reference)
-    x = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(2))
+    x = torch.randn(2, 3, *size_for(reference), generator=torch.Generator().manual_seed(2))
+    assert_equal_logits(ours_like(network, name, reference), network, x, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ANOTHER_SIZE)
+def test_logits_at_another_size(name, theirs):
+    options, size = ANOTHER_SIZE[name]
+    (reference,) = stitchwork.describe(name).references
+    network = theirs(reference, size, **options)
+    x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(5))
     assert_equal_logits(ours_like(network, name, reference), network, x, atol=1e-4)
 
 

@@ -1,5 +1,6 @@
 """Measuring and comparing modules: cost, latency, receptive fields, inner outputs, equality with a reference."""
 
+from stitchwork.analysis.attention_maps import AttentionMap, attention_maps
 from stitchwork.analysis.compare import Difference, first_differing_layer
 from stitchwork.analysis.comparison import comparison_table
 from stitchwork.analysis.cost import cost_table, count_multiply_adds, count_parameters
@@ -15,9 +16,11 @@ from stitchwork.analysis.receptive_field import (
 )
 
 __all__ = [
+    "AttentionMap",
     "Difference",
     "Interval",
     "Measurement",
+    "attention_maps",
     "capture",
     "compare_latency",
     "comparison_table",

@@ -14,15 +14,18 @@ from stitchwork.layers.layer_scale import LayerScale
 from stitchwork.layers.make_divisible import make_divisible
 from stitchwork.layers.mb_conv import MBConv, SiLU
 from stitchwork.layers.mlp import Mlp
+from stitchwork.layers.overlap_patch_embed import OverlapPatchEmbed
 from stitchwork.layers.patch_embed import PatchEmbed
 from stitchwork.layers.pooled_batch_norm import PooledBatchNorm
 from stitchwork.layers.position_table import PositionTable
+from stitchwork.layers.reduced_attention import ReduceCells, ReducedAttention
+from stitchwork.layers.relative_position import RelativePositionBias, offset_index
 from stitchwork.layers.same_pad import SamePad2d
 from stitchwork.layers.sampling import between, bilinear, weighted_sums, zero_border
 from stitchwork.layers.squeeze_excite import SqueezeExcite
 from stitchwork.layers.transformer_block import TransformerBlock
 from stitchwork.layers.unit_length import unit_length
-from stitchwork.layers.windows import join_windows, pad_to_windows, split_windows
+from stitchwork.layers.windows import join_windows, pad_to_windows, padding_bias, split_windows
 
 __all__ = [
     "AttentionFree",
@@ -35,11 +38,15 @@ __all__ = [
     "LayerScale",
     "MBConv",
     "Mlp",
+    "OverlapPatchEmbed",
     "PatchEmbed",
     "PooledBatchNorm",
     "PositionTable",
     "ReLU",
     "ReLU6",
+    "ReduceCells",
+    "ReducedAttention",
+    "RelativePositionBias",
     "SamePad2d",
     "ScaledDotProduct",
     "SelfAttention",
@@ -61,8 +68,10 @@ __all__ = [
     "init_truncated_normal",
     "join_windows",
     "make_divisible",
+    "offset_index",
     "pad_kernel",
     "pad_to_windows",
+    "padding_bias",
     "split_windows",
     "unit_length",
     "weighted_sums",

@@ -9,6 +9,21 @@ from torch import Tensor, nn
 from stitchwork.layers.checks import check_multiple, check_positive
 
 
+class AttentionWeights(nn.Identity):
+    """Passes on the weights of an attention, so that a hook can find them, and says what their axes mean.
+
+    Args:
+        axes: the meaning of each axis, from the first to the last.
+
+    Shapes:
+        any -> the same
+    """
+
+    def __init__(self, axes: tuple[str, ...]):
+        super().__init__()
+        self.axes = axes
+
+
 class ScaledDotProduct(nn.Module):
     """softmax(scale · Q Kᵀ + bias) V, in one fused kernel or, to look at the weights, in plain steps.
 
@@ -18,15 +33,16 @@ class ScaledDotProduct(nn.Module):
 
     Args:
         scale: factor on the products; without it 1 / √d for queries of d numbers.
+        axes: what the axes of the weights mean, for :func:`stitchwork.analysis.attention_maps`.
 
     Shapes:
         q (..., N, d), k (..., M, d), v (..., M, e), bias broadcast to (..., N, M) -> (..., N, e)
     """
 
-    def __init__(self, scale: float | None = None):
+    def __init__(self, scale: float | None = None, axes: tuple[str, ...] = ("image", "head", "query", "key")):
         super().__init__()
         self.scale, self.explicit = scale, False
-        self.weights = nn.Identity()
+        self.weights = AttentionWeights(axes)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """(..., N, d), (..., M, d), (..., M, e) -> (..., N, e)."""

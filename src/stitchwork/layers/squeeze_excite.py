@@ -17,6 +17,7 @@ class SqueezeExcite(nn.Module):
         hidden: units of the bottleneck.
         act: builds the activation of the bottleneck.
         gate: builds what maps the result to the factors.
+        bias: biases in the two layers of the bottleneck.
         inplace: write over the input where no gradient is recorded, which saves the time of fetching new memory.
 
     Shapes:
@@ -29,13 +30,14 @@ class SqueezeExcite(nn.Module):
         hidden: int,
         act: Callable[[], nn.Module] = nn.ReLU,
         gate: Callable[[], nn.Module] = nn.Sigmoid,
+        bias: bool = True,
         inplace: bool = False,
     ):
         super().__init__()
         self.inplace = inplace
-        self.squeeze = nn.Conv2d(dim, hidden, 1)
+        self.squeeze = nn.Conv2d(dim, hidden, 1, bias=bias)
         self.act = act()
-        self.excite = nn.Conv2d(hidden, dim, 1)
+        self.excite = nn.Conv2d(hidden, dim, 1, bias=bias)
         self.gate = gate()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Cut an image into equal windows, and put it together again."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,3 +33,21 @@ def join_windows(windows: Tensor, height: int, width: int, size: tuple[int, int]
     """
     x = windows.unflatten(3, (height, width)).permute(0, 5, 1, 3, 2, 4)  # (B, C, h, height, w, width)
     return x.flatten(4, 5).flatten(2, 3)[..., : size[0], : size[1]]
+
+
+def padding_bias(size: tuple[int, int], height: int, width: int, like: Tensor) -> Tensor | None:
+    """What keeps the zeros that fill up windows out of their softmax: -inf for these keys, 0 for pixels.
+
+    Args:
+        size: height and width of the image.
+        height: of a window.
+        width: of a window.
+        like: a tensor of the device and the type.
+
+    Returns:
+        (h, w, 1, 1, P), to be added to logits (B, h, w, heads, P, P); ``None`` where the windows fill the image.
+    """
+    if size[0] % height == 0 and size[1] % width == 0:
+        return None
+    inside = split_windows(like.new_ones(1, 1, *size), height, width)  # (1, h, w, P, 1)
+    return torch.zeros_like(inside).masked_fill(inside == 0, float("-inf"))[0].transpose(2, 3)[:, :, None]

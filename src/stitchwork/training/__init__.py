@@ -4,6 +4,7 @@
 >>> history = fit(model, train, valid, Recipe(epochs=5, lr=3e-3))
 """
 
+from stitchwork.training.distillation import Taught
 from stitchwork.training.evaluation import evaluate
 from stitchwork.training.history import History
 from stitchwork.training.interrupt import TrainingInterrupted
@@ -18,6 +19,7 @@ __all__ = [
     "History",
     "Progressive",
     "Recipe",
+    "Taught",
     "TrainingInterrupted",
     "evaluate",
     "fit",
