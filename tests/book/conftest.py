@@ -6,6 +6,7 @@ import http.server
 import importlib.util
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
+from filelock import FileLock
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,16 +44,13 @@ PAGES = pages_of_toc()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for ``page_name`` once for each page of the book, those that Sphinx adds included."""
+    """Run a test that asks for ``page_name`` once for each page of the book, those that Sphinx adds included.
+
+    All tests of a page run in one worker, because each worker opens the page that it is asked about, and that is slow.
+    """
     if "page_name" in metafunc.fixturenames:
-        metafunc.parametrize("page_name", [*PAGES, "genindex", "py-modindex", "search"])
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one worker, so that one book is built and one browser opened."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("book"))
+        names = [*PAGES, "genindex", "py-modindex", "search"]
+        metafunc.parametrize("page_name", [pytest.param(n, id=n, marks=pytest.mark.xdist_group(n)) for n in names])
 
 
 def newest(paths: list[Path]) -> float:
@@ -73,8 +72,9 @@ def book() -> Path:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     index = HTML / "index.html"
-    if not index.exists() or index.stat().st_mtime < newest([ROOT / source for source in SOURCES]):
-        assert module.build() == 0, f"the book does not build: see {module.LOG}"
+    with FileLock(Path(tempfile.gettempdir(), "stitchwork-book.lock")):  # of several workers the first one builds
+        if not index.exists() or index.stat().st_mtime < newest([ROOT / source for source in SOURCES]):
+            assert module.build() == 0, f"the book does not build: see {module.LOG}"
     return HTML
 
 
