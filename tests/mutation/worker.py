@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
+# Only whether a test fails matters here: how to explain it, and what was left behind, takes more time than the tests.
+OPTIONS = "-x -q -p no:cacheprovider -p no:unraisableexception -p no:threadexception --assert=plain --tb=short".split()
 
 
 class Loader(importlib.machinery.SourceFileLoader):
@@ -90,7 +92,7 @@ def only(subject):
 
 def is_ours(name, module):
     """The package, and every test file: one that stayed would hold on to the package of the run before."""
-    test = TESTS in Path(getattr(module, "__file__", None) or "/").parents
+    test = (getattr(module, "__file__", None) or "").startswith(f"{TESTS}{os.sep}")
     return name != "__main__" and (test or name.partition(".")[0] == "stitchwork")
 
 
@@ -103,8 +105,7 @@ def run(request):
     sys.meta_path.insert(0, finder)
     try:
         with contextlib.redirect_stdout(output), only(request["subject"]):
-            arguments = ["-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "--tb=short"]
-            pytest.main([*arguments, str(TESTS / "parity"), str(TESTS / "contract")], plugins=[recorder])
+            pytest.main([*OPTIONS, "-o", "addopts=", str(TESTS / "parity"), str(TESTS / "contract")], plugins=[recorder])
     finally:
         sys.meta_path.remove(finder)
     return {
