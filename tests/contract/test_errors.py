@@ -9,7 +9,7 @@ from .probes import noise
 from .subjects import EVERY, SMALL, SMALL_BLOCKS, over
 
 # Arguments for which zero is a meaning of its own; they refuse -1 instead.
-ZERO_IS_LEGAL = {"num_classes", "dropout", "drop_path_rate"}
+ZERO_IS_LEGAL = {"num_classes", "dropout", "drop_path_rate", "num_conv"}
 # A message says what to do in one of these ways.
 ADVICE = ("must be", "at least", "add ", "build it", "enlarge", "permute", "reshape", "use ", "take ", "did you mean")
 

@@ -23,7 +23,7 @@ LEFT_OVER = {
 # Networks with three stages, which end at stride 16.
 THREE_STAGES = ("cvt",)
 # Networks that normalise the last map once more: their features are not the last map of the pyramid but made from it.
-NORMALISED = ("dilateformer", "focal", "msg_transformer", "swin", "twins")
+NORMALISED = ("dilateformer", "focal", "gcvit", "msg_transformer", "swin", "twins")
 
 
 def family_of(subject):

@@ -7,6 +7,8 @@ import torch
 from .probes import awaken, noise
 from .subjects import SMALL, over
 
+SAME_FOR_ALL_KEYS = "it adds the same number to the logits of all keys, which the softmax does not see"
+BEFORE_BATCHNORM = "as in the official code, a bias in front of a BatchNorm, which subtracts it"
 # Parameters that rightly get no gradient in training: source file -> {pattern of the path: reason}.
 WITHOUT_GRADIENT = {
     "acmix": {
@@ -15,16 +17,26 @@ WITHOUT_GRADIENT = {
     "aft_full": {"key.bias": "it multiplies e^K by the same number at all pixels, which the quotient does not see"},
     "aft_local": {"key.bias": "it multiplies e^K by the same number at all pixels, which the quotient does not see"},
     "aft_simple": {"key.bias": "it multiplies e^K by the same number at all pixels, which the quotient does not see"},
-    "coord_attention": {"mix.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
-    "cot": {"choose.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
-    "criss_cross": {"key.bias": "it adds the same number to the logits of all keys, which the softmax does not see"},
-    "crossformer_attention": {
-        "pos.layers.9.bias": "it adds the same number to the logits of all keys, which the softmax does not see"
+    "ceit": {
+        "blocks.*.leff.depthwise.bias": BEFORE_BATCHNORM,
+        "blocks.*.leff.narrow.bias": BEFORE_BATCHNORM,
+        "blocks.*.leff.widen.bias": BEFORE_BATCHNORM,
+        "blocks.11.leff.*": "of the last block only the class token is used, which this leaves alone",
     },
-    "danet": {
-        "position.1.key.bias": "it adds the same number to the logits of all keys, which the softmax does not see"
+    "coord_attention": {"mix.0.bias": BEFORE_BATCHNORM},
+    "cot": {"choose.0.bias": BEFORE_BATCHNORM},
+    "criss_cross": {"key.bias": SAME_FOR_ALL_KEYS},
+    "crossformer_attention": {"pos.layers.9.bias": SAME_FOR_ALL_KEYS},
+    "crossvit": {"exchanges.*.visit.*.k.bias": SAME_FOR_ALL_KEYS},
+    "cvt": {
+        "stages.*.attn.k.norm.bias": SAME_FOR_ALL_KEYS,
+        "stages.*.attn.k.proj.bias": SAME_FOR_ALL_KEYS,
+        "stages.2.9.attn.q.conv.weight": "of the last block only the class token is used, which is not convolved",
+        "stages.2.9.attn.q.norm.*": "of the last block only the class token is used, which is not convolved",
     },
-    "danet_position": {"key.bias": "it adds the same number to the logits of all keys, which the softmax does not see"},
+    "danet": {"position.1.key.bias": SAME_FOR_ALL_KEYS},
+    "danet_position": {"key.bias": SAME_FOR_ALL_KEYS},
+    "dilateformer": {"stages.*.merge.0.bias": BEFORE_BATCHNORM},
     "double_attention": {
         "gather.bias": "it adds the same number to the logits of all pixels, which the softmax does not see"
     },
@@ -37,7 +49,7 @@ WITHOUT_GRADIENT = {
         "stages.[345].*.project.norm.bias": "only 1x1 convolutions with a BatchNorm follow, which subtracts the shift",
     },
     "emsa": {
-        "transform.bias": "it adds the same number to the logits of all keys, which the softmax does not see",
+        "transform.bias": SAME_FOR_ALL_KEYS,
         "kv.bias": "the same for all keys and all values: the softmax does not see the one, and the weights, which sum "
         "to zero behind the InstanceNorm, not the other",
         "sr_norm.bias": "the same for all keys and values, like kv.bias",
@@ -50,11 +62,20 @@ WITHOUT_GRADIENT = {
         "spatial.3.bias": "as in the public versions, a bias in front of a BatchNorm, which subtracts it",
     },
     "inception_next": {
-        "stem.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it",
-        "stages.*.mixer.*.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it",
+        "stem.0.bias": BEFORE_BATCHNORM,
+        "stages.*.mixer.*.bias": BEFORE_BATCHNORM,
         "stages.0.1.project.bias": "it meets the BatchNorm of the downsampling, which subtracts it",
         "stages.1.1.project.bias": "it meets the BatchNorm of the downsampling, which subtracts it",
         "stages.2.5.project.bias": "it meets the BatchNorm of the downsampling, which subtracts it",
+    },
+    "maxvit": {
+        "stem.1.bias": "only 1x1 convolutions and additions lie between it and a BatchNorm, which subtracts it",
+        "stages.*.conv.norm.bias": "it passes through the next 1x1 convolution as a constant of each channel, and a "
+        "BatchNorm subtracts that",
+    },
+    "mlp_mixer": {
+        "blocks.*.mlp_tokens.fc2.bias": "it adds the same number to all channels of a token, which every LayerNorm "
+        "subtracts"
     },
     "mobilenet_v2": {
         "stages.*.project.norm.bias": "the projection is linear, so its shift passes through the next 1x1 convolution "
@@ -64,14 +85,25 @@ WITHOUT_GRADIENT = {
         "stages.*.project.norm.bias": "as in MobileNetV2, the next 1x1 convolution passes it as a constant of each "
         "channel, which the BatchNorm behind that subtracts"
     },
+    "mobilevit": {
+        "stages.[01].*.project.norm.bias": "the projection is linear, so its shift passes through the next 1x1 "
+        "convolution as a constant of each channel, which the BatchNorm behind that subtracts",
+        "stages.[234].1.norm.bias": "only a 1x1 convolution with a BatchNorm follows, which subtracts the shift",
+    },
+    "msg_transformer": {
+        "stages.3.3.attn.messenger": "of the last block only the messengers are used: as a query the messenger adds "
+        "the same number to all keys, which the softmax does not see; as a key it counts for pixels alone",
+        "stages.3.3.attn.position.table": "of the last block only the messengers are used, and this is for the pixels",
+    },
     "multi_head_external_attention": {
         "embed.bias": "it adds the same number to the logits of all pixels of a slot, which the softmax does not see",
         "memory_key.bias": "it adds a number to the logits of all pixels of a slot, which the softmax does not see",
     },
+    "poolformer": {"stages.*.norm1.bias": "the mixer takes the pixel from the mean around it, and so every constant"},
     "pyramidal_attention": {
         "pyramid.down.bias": "a constant of every step, which the convolutions keep constant, so that BatchNorm "
         "subtracts it",
-        "pyramid.convs.*.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it",
+        "pyramid.convs.*.bias": BEFORE_BATCHNORM,
     },
     "repnext": {
         "stages.*.mixer.small.branches.?.bias": "as in the official code, biases in front of a BatchNorm, which "
@@ -96,7 +128,7 @@ WITHOUT_GRADIENT = {
     "snake_conv": {
         "conv_y.*": "as in the official code, a module holds the kernels of both axes and uses that of its own"
     },
-    "split_attention": {"fuse.0.bias": "as in the official code, a bias in front of a BatchNorm, which subtracts it"},
+    "split_attention": {"fuse.0.bias": BEFORE_BATCHNORM},
     "unireplknet": {
         "stages.*.look.branches.*.norm.bias": "the BatchNorm behind the sum of the branches subtracts it",
         "stages.*.feed_forward.respond.bias": "as in the official code, the next 1x1 convolution passes it as a "

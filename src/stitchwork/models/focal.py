@@ -231,8 +231,8 @@ class FocalTransformer(Classifier):
 
 
 MODELS = {
-    "focal_tiny": partial(FocalTransformer, 96, (2, 2, 6, 2), (3, 6, 12, 24)),
-    "focal_small": partial(FocalTransformer, 96, (2, 2, 18, 2), (3, 6, 12, 24)),
-    "focal_base": partial(FocalTransformer, 128, (2, 2, 18, 2), (4, 8, 16, 32)),
+    "focal_tiny": partial(FocalTransformer, dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
+    "focal_small": partial(FocalTransformer, dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
+    "focal_base": partial(FocalTransformer, dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
 }
 REFERENCES = {name: ("recorded:focal_tiny",) if name == "focal_tiny" else (f"counted:{name}",) for name in MODELS}

@@ -298,10 +298,14 @@ class GCViT(Classifier):
 
 
 MODELS = {
-    "gcvit_xxtiny": partial(GCViT, 64, (2, 2, 6, 2), (2, 4, 8, 16)),
-    "gcvit_xtiny": partial(GCViT, 64, (3, 4, 6, 5), (2, 4, 8, 16)),
-    "gcvit_tiny": partial(GCViT, 64, (3, 4, 19, 5), (2, 4, 8, 16)),
-    "gcvit_small": partial(GCViT, 96, (3, 4, 19, 5), (3, 6, 12, 24), 2.0, 1e-5),
-    "gcvit_base": partial(GCViT, 128, (3, 4, 19, 5), (4, 8, 16, 32), 2.0, 1e-5),
+    "gcvit_xxtiny": partial(GCViT, dim=64, depths=(2, 2, 6, 2), num_heads=(2, 4, 8, 16)),
+    "gcvit_xtiny": partial(GCViT, dim=64, depths=(3, 4, 6, 5), num_heads=(2, 4, 8, 16)),
+    "gcvit_tiny": partial(GCViT, dim=64, depths=(3, 4, 19, 5), num_heads=(2, 4, 8, 16)),
+    "gcvit_small": partial(
+        GCViT, dim=96, depths=(3, 4, 19, 5), num_heads=(3, 6, 12, 24), mlp_ratio=2.0, layer_scale=1e-5
+    ),
+    "gcvit_base": partial(
+        GCViT, dim=128, depths=(3, 4, 19, 5), num_heads=(4, 8, 16, 32), mlp_ratio=2.0, layer_scale=1e-5
+    ),
 }
 REFERENCES = {name: (f"timm:{name}",) for name in MODELS}

@@ -198,28 +198,33 @@ class MSGTransformer(Classifier):
         self.check_input(x)
         size = x.shape[2:]
         filled = [side + -side % SIDE for side in size]
-        x = self.patch_embed(F.pad(x, (0, filled[1] - size[1], 0, filled[0] - size[0])))  # (B, H / 4, W / 4, C)
+        x = F.pad(x, (0, filled[1] - size[1], 0, filled[0] - size[0]))
         side = REGIONS[0]
         regions = [length // SIDE * 2 for length in filled]  # regions of 4 x 4 windows along each axis
         start = self.messengers.unflatten(1, (side, side)).squeeze(3)  # (1, 4, 4, C)
         messengers = start.repeat(x.shape[0], *regions, 1)  # (B, h, w, C)
         maps = []
         for index, blocks in enumerate(self.stages):
+            stride = 4 * 2**index
+            seen = [-(-length // stride) for length in size]
+            blank = [length // stride - part for length, part in zip(filled, seen)]
             if index:
                 merge = self.merges[index - 1]
-                x, messengers = (merge(part.permute(0, 3, 1, 2)) for part in (x, messengers))
-            seen = [-(-length // (4 * 2**index)) for length in size]
+                messengers = merge(messengers.permute(0, 3, 1, 2))  # (B, h, w, C)
+                grown = [2 * (part + more) - side for part, more, side in zip(seen, blank, x.shape[2:])]
+                x = merge(F.pad(x, (0, grown[1], 0, grown[0])))  # (B, H', W', C)
+            else:
+                x = self.patch_embed(x)  # (B, H', W', C)
             real = None
-            if list(size) != filled:
-                inside = F.pad(x.new_ones(1, *seen, 1), (0, 0, 0, x.shape[2] - seen[1], 0, x.shape[1] - seen[0]))
+            if any(blank):
+                inside = F.pad(x.new_ones(1, *seen, 1), (0, 0, 0, blank[1], 0, blank[0]))
                 real = to_windows(inside)[..., 0] > 0  # (1, h, w, 49)
             tokens = torch.cat([messengers[:, :, :, None], to_windows(x)], 3)  # (B, h, w, 50, C)
             for block in blocks:
                 tokens = block(tokens, real)
             messengers, x = tokens[:, :, :, 0], to_map(tokens[:, :, :, 1:])
-            if real is not None:
-                x = x * inside
-            maps.append(x[:, : seen[0], : seen[1]].permute(0, 3, 1, 2))
+            x = x[:, : seen[0], : seen[1]].permute(0, 3, 1, 2)  # (B, C, H_i, W_i)
+            maps.append(x)
         return maps, messengers
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
@@ -236,9 +241,9 @@ class MSGTransformer(Classifier):
 
 
 MODELS = {
-    "msg_transformer_tiny": partial(MSGTransformer, 64, (2, 4, 12, 4), (2, 4, 8, 16)),
-    "msg_transformer_small": partial(MSGTransformer, 96, (2, 4, 12, 4), (3, 6, 12, 24)),
-    "msg_transformer_base": partial(MSGTransformer, 96, (2, 4, 28, 4), (3, 6, 12, 24)),
+    "msg_transformer_tiny": partial(MSGTransformer, dim=64, depths=(2, 4, 12, 4), num_heads=(2, 4, 8, 16)),
+    "msg_transformer_small": partial(MSGTransformer, dim=96, depths=(2, 4, 12, 4), num_heads=(3, 6, 12, 24)),
+    "msg_transformer_base": partial(MSGTransformer, dim=96, depths=(2, 4, 28, 4), num_heads=(3, 6, 12, 24)),
 }
 REFERENCES = {
     name: ("recorded:msg_transformer_tiny",) if name == "msg_transformer_tiny" else (f"counted:{name}",)

@@ -240,11 +240,11 @@ class Swin(Classifier):
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
         """Four feature maps, at strides 4, 8, 16 and 32: (B, ``pyramid_channels[i]``, H_i, W_i)."""
         self.check_input(x)
-        x = self.patch_embed(x)  # (B, h, w, C)
+        x = self.patch_embed(x).permute(0, 3, 1, 2)  # (B, C, H / 4, W / 4)
         maps = []
         for stage in self.stages:
-            x = stage(x)
-            maps.append(x.permute(0, 3, 1, 2))
+            x = stage(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (B, C_i, H_i, W_i)
+            maps.append(x)
         return maps
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -254,9 +254,9 @@ class Swin(Classifier):
 
 
 MODELS = {
-    "swin_tiny": partial(Swin, 96, (2, 2, 6, 2), (3, 6, 12, 24)),
-    "swin_small": partial(Swin, 96, (2, 2, 18, 2), (3, 6, 12, 24)),
-    "swin_base": partial(Swin, 128, (2, 2, 18, 2), (4, 8, 16, 32)),
-    "swin_large": partial(Swin, 192, (2, 2, 18, 2), (6, 12, 24, 48)),
+    "swin_tiny": partial(Swin, dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
+    "swin_small": partial(Swin, dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
+    "swin_base": partial(Swin, dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
+    "swin_large": partial(Swin, dim=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48)),
 }
 REFERENCES = {name: (f"timm:{name}_patch4_window7_224",) for name in MODELS}
