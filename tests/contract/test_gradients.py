@@ -29,7 +29,7 @@ WITHOUT_GRADIENT = {
     "crossformer_attention": {"pos.layers.9.bias": SAME_FOR_ALL_KEYS},
     "crossvit": {"exchanges.*.visit.*.k.bias": SAME_FOR_ALL_KEYS},
     "cvt": {
-        "stages.*.attn.k.norm.bias": SAME_FOR_ALL_KEYS,
+        "stages.[01].*.attn.k.norm.bias": SAME_FOR_ALL_KEYS,
         "stages.*.attn.k.proj.bias": SAME_FOR_ALL_KEYS,
         "stages.2.9.attn.q.conv.weight": "of the last block only the class token is used, which is not convolved",
         "stages.2.9.attn.q.norm.*": "of the last block only the class token is used, which is not convolved",

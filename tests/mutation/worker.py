@@ -21,7 +21,8 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 # Only whether a test fails matters here: how to explain it, and what was left behind, takes more time than the tests.
-OPTIONS = "-x -q -p no:cacheprovider -p no:unraisableexception -p no:threadexception --assert=plain --tb=short".split()
+WITHOUT = ("cacheprovider", "unraisableexception", "threadexception")
+OPTIONS = ["-x", "-q", "-o", "addopts=", "--assert=plain", "--tb=short", *(f"-pno:{plugin}" for plugin in WITHOUT)]
 
 
 class Loader(importlib.machinery.SourceFileLoader):
@@ -105,7 +106,7 @@ def run(request):
     sys.meta_path.insert(0, finder)
     try:
         with contextlib.redirect_stdout(output), only(request["subject"]):
-            pytest.main([*OPTIONS, "-o", "addopts=", str(TESTS / "parity"), str(TESTS / "contract")], plugins=[recorder])
+            pytest.main([*OPTIONS, str(TESTS / "parity"), str(TESTS / "contract")], plugins=[recorder])
     finally:
         sys.meta_path.remove(finder)
     return {

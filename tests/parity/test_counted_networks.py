@@ -47,7 +47,53 @@ REPNEXT = {  # channels, blocks beside those that downsample
     "repnext_m4": ((64, 128, 256, 512), (5, 5, 25, 4)),
     "repnext_m5": ((80, 160, 320, 640), (7, 7, 35, 2)),
 }
-FACTS = SHUFFLENET_V1 | CONV2FORMER | UNIREPLKNET | REPNEXT
+T2T_VIT = {  # width, blocks, heads, width of the feed-forward part, whether performers make the tokens
+    "t2t_vit_14": (384, 14, 6, 1152, True),
+    "t2t_vit_19": (448, 19, 7, 1344, True),
+    "t2t_vit_t_14": (384, 14, 6, 1152, False),
+}
+CEIT = {"ceit_small": (384, 6), "ceit_base": (768, 12)}  # width, heads
+PVT = {  # blocks
+    "pvt_tiny": (2, 2, 2, 2),
+    "pvt_small": (3, 4, 6, 3),
+    "pvt_medium": (3, 4, 18, 3),
+    "pvt_large": (3, 8, 27, 3),
+}
+CVT = {"cvt_13": (1, 2, 10), "cvt_21": (1, 4, 16)}  # blocks
+SHUNTED = {  # blocks, further convolutions of the stem
+    "shunted_tiny": ((1, 2, 4, 1), 0),
+    "shunted_small": ((2, 4, 12, 1), 1),
+    "shunted_base": ((3, 4, 24, 2), 2),
+}
+FOCAL = {  # channels, blocks, heads
+    "focal_tiny": (96, (2, 2, 6, 2), (3, 6, 12, 24)),
+    "focal_small": (96, (2, 2, 18, 2), (3, 6, 12, 24)),
+    "focal_base": (128, (2, 2, 18, 2), (4, 8, 16, 32)),
+}
+MSG_TRANSFORMER = {  # channels, blocks, heads
+    "msg_transformer_tiny": (64, (2, 4, 12, 4), (2, 4, 8, 16)),
+    "msg_transformer_small": (96, (2, 4, 12, 4), (3, 6, 12, 24)),
+    "msg_transformer_base": (96, (2, 4, 28, 4), (3, 6, 12, 24)),
+}
+DILATEFORMER = {  # channels, blocks
+    "dilateformer_tiny": (72, (2, 2, 6, 2)),
+    "dilateformer_small": (72, (3, 5, 8, 3)),
+    "dilateformer_base": (96, (4, 8, 10, 3)),
+}
+FACTS = (
+    SHUFFLENET_V1
+    | CONV2FORMER
+    | UNIREPLKNET
+    | REPNEXT
+    | T2T_VIT
+    | CEIT
+    | PVT
+    | CVT
+    | SHUNTED
+    | FOCAL
+    | MSG_TRANSFORMER
+    | DILATEFORMER
+)
 
 
 def meta(name: str) -> nn.Module:
@@ -59,6 +105,22 @@ def convolutions(module: nn.Module, *, depthwise: bool) -> list[nn.Conv2d]:
     """Either those that see each channel alone, or the others, in the order in which they were built."""
     found = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
     return [conv for conv in found if (conv.groups == conv.in_channels) == depthwise]
+
+
+def linears(module: nn.Module) -> list[tuple[int, int, bool]]:
+    """Width in, width out and whether there is a bias, of all linear layers in the order in which they were built."""
+    found = [m for m in module.modules() if isinstance(m, nn.Linear)]
+    return [(layer.in_features, layer.out_features, layer.bias is not None) for layer in found]
+
+
+def biased(*layers: tuple[int, int]) -> list[tuple[int, int, bool]]:
+    """The linear layers of these widths in and out, each with a bias."""
+    return [(*layer, True) for layer in layers]
+
+
+def shapes(convs: list[nn.Conv2d]) -> list[tuple[int, int, int, int]]:
+    """Channels in and out, kernel and stride."""
+    return [(conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.stride[0]) for conv in convs]
 
 
 @pytest.mark.parametrize("name", SHUFFLENET_V1)
@@ -117,6 +179,142 @@ def test_repnext(name):
         assert found == downsample + block * depth
         hidden = [conv.out_channels for conv in convolutions(stage, depthwise=False)]
         assert hidden == [2 * width, width] * (depth + bool(index))
+
+
+@pytest.mark.parametrize("name", T2T_VIT)
+def test_t2t_vit(name):
+    width, depth, heads, hidden, performers = T2T_VIT[name]
+    network = meta(name)
+    attention = [(width, 3 * width, False), (width, width, True)]
+    assert linears(network.blocks) == [*attention, (width, hidden, True), (hidden, width, True)] * depth
+    assert {block.attn.num_heads for block in network.blocks} == {heads}
+    assert {m.eps for m in network.modules() if isinstance(m, nn.LayerNorm)} == {1e-5}
+    tokens = network.tokens_to_token
+    for transform, entering in zip(tokens.transforms, (7 * 7 * 3, 3 * 3 * 64), strict=True):
+        assert linears(transform) == [(entering, 3 * 64, performers), *[(64, 64, True)] * 3]
+        if performers:
+            assert transform.random.shape == (32, 64)
+        else:
+            assert transform.attend.scale == entering**-0.5
+    assert linears(tokens.project) == [(3 * 3 * 64, width, True)]
+    assert network.positions.table.shape == (1, 197, width) and not network.positions.table.requires_grad
+
+
+@pytest.mark.parametrize("name", CEIT)
+def test_ceit(name):
+    width, heads = CEIT[name]
+    network = meta(name)
+    stem = [(conv.out_channels, conv.kernel_size[0], conv.stride[0]) for conv in convolutions(network, depthwise=False)]
+    assert stem[:2] == [(64, 7, 2), (width, 4, 4)]
+    assert len(network.blocks) == 12
+    attention = [(width, 3 * width, True), (width, width, True)]
+    for block in network.blocks:
+        assert linears(block) == attention and block.attn.num_heads == heads
+        assert [(c.in_channels, c.out_channels) for c in convolutions(block, depthwise=False)] == [
+            (width, 4 * width),
+            (4 * width, width),
+        ]
+        assert [(c.in_channels, c.kernel_size[0]) for c in convolutions(block, depthwise=True)] == [(4 * width, 3)]
+    assert linears(network.class_attention) == [*attention, (width, 4 * width, True), (4 * width, width, True)]
+    assert network.class_attention.num_heads == heads and network.layer_position.shape == (1, 12, width)
+    assert {m.eps for m in network.modules() if isinstance(m, nn.LayerNorm)} == {1e-6}
+
+
+@pytest.mark.parametrize("name", PVT)
+def test_pvt(name):
+    network, widths = meta(name), (64, 128, 320, 512)
+    for index, (blocks, width, depth) in enumerate(zip(network.stages, widths, PVT[name], strict=True)):
+        cell, hidden = (8, 4, 2, 1)[index], (8, 8, 4, 4)[index] * width
+        found = shapes([network.patch_embeds[index]])
+        assert found == [(widths[index - 1], width, 2, 2) if index else (3, width, 4, 4)]
+        reductions = [(width, width, cell, cell)] * depth if cell > 1 else []
+        assert shapes(convolutions(blocks, depthwise=False)) == reductions
+        layers = biased((width, width), (width, 2 * width), (width, width), (width, hidden), (hidden, width))
+        assert linears(blocks) == layers * depth
+        assert [block.attn.num_heads for block in blocks] == [(1, 2, 5, 8)[index]] * depth
+    assert [p.table.shape[1] for p in network.positions] == [56**2, 28**2, 14**2, 7**2 + 1]
+
+
+@pytest.mark.parametrize("name", CVT)
+def test_cvt(name):
+    network = meta(name)
+    assert shapes(network.embeds) == [(3, 64, 7, 4), (64, 192, 3, 2), (192, 384, 3, 2)]
+    for blocks, width, heads, depth in zip(network.stages, (64, 192, 384), (1, 3, 6), CVT[name], strict=True):
+        found = shapes(convolutions(blocks, depthwise=True))
+        assert found == [(width, width, 3, 1), (width, width, 3, 2), (width, width, 3, 2)] * depth
+        layers = biased(*[(width, width)] * 4, (width, 4 * width), (4 * width, width))
+        assert linears(blocks) == layers * depth
+        assert [block.attn.num_heads for block in blocks] == [heads] * depth
+        assert {block.attn.attend.scale for block in blocks} == {width**-0.5}
+
+
+@pytest.mark.parametrize("name", SHUNTED)
+def test_shunted(name):
+    depths, further = SHUNTED[name]
+    network, widths = meta(name), (64, 128, 256, 512)
+    for index, (stage, width, depth) in enumerate(zip(network.stages, widths, depths, strict=True)):
+        cell, hidden = (8, 4, 2, 1)[index], (8, 8, 4, 4)[index] * width
+        stem = [(3, 64, 7, 2), *[(64, 64, 3, 1)] * further, (64, 64, 2, 2)]
+        found = shapes(convolutions(stage.embed, depthwise=False))
+        assert found == ([(width // 2, width, 3, 2)] if index else stem)
+        cells = [(width, width, side, side) for side in (cell, cell // 2)] if cell > 1 else []
+        assert shapes(convolutions(stage.blocks, depthwise=False)) == cells * depth
+        detail = [width // 2] * 2 if cell > 1 else [width]
+        found = shapes(convolutions(stage.blocks, depthwise=True))
+        assert found == [(c, c, 3, 1) for c in (*detail, hidden)] * depth
+        keys = [(width, width)] * 2 if cell > 1 else [(width, 2 * width)]
+        layers = biased((width, width), *keys, (width, width), (width, hidden), (hidden, width))
+        assert linears(stage.blocks) == layers * depth
+        assert [block.attn.num_heads for block in stage.blocks] == [(2, 4, 8, 16)[index]] * depth
+
+
+@pytest.mark.parametrize("name", FOCAL)
+def test_focal(name):
+    dim, depths, heads = FOCAL[name]
+    rows = zip(meta(name).stages, depths, heads, (7, 5, 3, 1), (132, 132, 132, 0), strict=True)
+    for index, (stage, depth, number, focal_window, margin) in enumerate(rows):
+        width = dim * 2**index
+        assert shapes([stage.patch_embed]) == [(width // 2, width, 2, 2) if index else (3, width, 4, 4)]
+        layers = biased((49, 1), (width, 3 * width), (width, width), (width, 4 * width), (4 * width, width))
+        assert linears(stage.blocks) == layers * depth
+        for attn in (block.attn for block in stage.blocks):
+            assert attn.num_heads == number and attn.position.table.shape == (13 * 13, number)
+            assert attn.window_bias.shape == (number, (6 + focal_window) ** 2)
+            assert attn.margin_bias.shape == (1, number, 49, margin) if margin else attn.margin_bias is None
+
+
+@pytest.mark.parametrize("name", MSG_TRANSFORMER)
+def test_msg_transformer(name):
+    dim, depths, heads = MSG_TRANSFORMER[name]
+    network = meta(name)
+    assert network.messengers.shape == (1, 16, 1, dim)
+    found = shapes([network.patch_embed, *network.merges])
+    assert found == [(3, dim, 7, 4), *[(dim * 2**i, dim * 2 ** (i + 1), 3, 2) for i in range(3)]]
+    for index, (blocks, depth) in enumerate(zip(network.stages, depths, strict=True)):
+        width = dim * 2**index
+        layers = biased((width, 3 * width), (width, width), (width, 4 * width), (4 * width, width))
+        assert linears(blocks) == layers * depth
+        assert [block.attn.num_heads for block in blocks] == [heads[index]] * depth
+        assert [block.region for block in blocks] == [(4, 4, 2, 1)[index]] * depth
+
+
+@pytest.mark.parametrize("name", DILATEFORMER)
+def test_dilateformer(name):
+    dim, depths = DILATEFORMER[name]
+    network = meta(name)
+    found = shapes(convolutions(network.stem, depthwise=False))
+    assert found == [(3, 16, 3, 1), (16, 32, 3, 2), (32, 64, 3, 1), (64, dim, 3, 2)]
+    for index, (stage, depth) in enumerate(zip(network.stages, depths, strict=True)):
+        width = dim * 2**index
+        assert shapes(convolutions(stage.blocks, depthwise=True)) == [(width, width, 3, 1)] * depth
+        merge = [(width // 2, width, 3, 2)] if index else []
+        attention = [(width, 3 * width, 1, 1), (width, width, 1, 1)] if index < 2 else []
+        assert shapes(convolutions(stage, depthwise=False)) == merge + attention * depth
+        layers = [(width, 3 * width), (width, width)] if index >= 2 else []
+        assert linears(stage.blocks) == biased(*layers, (width, 4 * width), (4 * width, width)) * depth
+        attentions = [block.block.attn for block in stage.blocks]
+        assert [attn.num_heads for attn in attentions] == [3 * 2**index] * depth
+        assert index >= 2 or {(attn.kernel_size, attn.dilation) for attn in attentions} == {(3, (1, 2, 3))}
 
 
 def test_every_counted_network_has_its_facts():

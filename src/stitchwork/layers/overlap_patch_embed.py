@@ -16,7 +16,7 @@ class OverlapPatchEmbed(nn.Conv2d):
         padding: zeros around the image; without it half the kernel, rounded down.
 
     Shapes:
-        (B, in_chans, H, W) -> (B, ceil(H / stride), ceil(W / stride), dim)
+        (B, in_chans, H, W) -> (B, h, w, dim), with the usual padding h = ceil(H / stride), w = ceil(W / stride)
     """
 
     def __init__(self, in_chans: int, dim: int, kernel_size: int, stride: int, padding: int | None = None):

@@ -29,6 +29,7 @@ from stitchwork.layers import (
     LayerNorm2d,
     LayerScale,
     ScaledDotProduct,
+    check_multiple,
     check_positive,
     drop_path_rates,
     init_truncated_normal,
@@ -103,10 +104,14 @@ class Attention(nn.Module):
 
     Shapes:
         (B, C, H, W) -> (B, C, H, W)
+
+    Raises:
+        ValueError: the heads do not fill the channels.
     """
 
     def __init__(self, dim: int):
         super().__init__()
+        check_multiple("Attention", dim, head_dim=HEAD_DIM)
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.attend = ScaledDotProduct(axes=("image", "head", "pixel", "pixel"))
         self.proj = nn.Linear(dim, dim, bias=False)

@@ -92,7 +92,7 @@ class MlpMixer(Classifier):
         dropout: float = 0.0,
         drop_path_rate: float = 0.0,
     ):
-        check_positive("MlpMixer", dim=dim, depth=depth, patch_size=patch_size)
+        check_positive("MlpMixer", dim=dim, depth=depth, patch_size=patch_size, size=min(size))
         super().__init__(in_chans, dim, dropout)
         self.size = tuple(size)
         tokens = -(-size[0] // patch_size) * -(-size[1] // patch_size)

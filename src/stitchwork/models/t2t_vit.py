@@ -32,6 +32,7 @@ from stitchwork.layers import (
     ScaledDotProduct,
     SelfAttention,
     TransformerBlock,
+    check_multiple,
     check_positive,
     drop_path_rates,
     init_truncated_normal,
@@ -40,7 +41,7 @@ from stitchwork.layers import (
 PAPER = "yuan2021tokens"
 CHAPTER = "17_vision_transformer"
 
-TOKEN_DIM = 64
+HEAD_DIM, TOKEN_DIM = 64, 64
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # kernel, stride and padding of the three soft splits
 
 
@@ -116,7 +117,7 @@ class TokensToToken(nn.Module):
         performer: transform by performers, or else by plain attention.
 
     Shapes:
-        (B, in_chans, H, W) -> (B, dim, h, w) with h = ceil(H / 16), w = ceil(W / 16)
+        (B, in_chans, H, W) -> (B, dim, h, w) with h = ceil(floor((H + 1) / 4) / 4), and w alike
     """
 
     def __init__(self, in_chans: int, dim: int, performer: bool = True):
@@ -168,6 +169,7 @@ class T2TViT(Classifier):
         drop_path_rate: float = 0.0,
     ):
         check_positive("T2TViT", dim=dim, depth=depth, mlp_ratio=mlp_ratio)
+        check_multiple("T2TViT", dim, head_dim=HEAD_DIM)
         super().__init__(in_chans, dim, dropout)
         self.tokens_to_token = TokensToToken(in_chans, dim, performer)
         self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
@@ -176,7 +178,7 @@ class T2TViT(Classifier):
         (rates,) = drop_path_rates(drop_path_rate, (depth,))
         self.blocks = nn.Sequential()
         for rate in rates:
-            attn = SelfAttention(dim, dim // 64, qkv_bias=False)
+            attn = SelfAttention(dim, dim // HEAD_DIM, qkv_bias=False)
             self.blocks.append(TransformerBlock(dim, attn, Mlp(dim, int(mlp_ratio * dim)), rate, eps=1e-5))
         self.norm = nn.LayerNorm(dim)
         self.reset_head(num_classes)

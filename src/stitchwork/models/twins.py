@@ -125,7 +125,9 @@ class Twins(Classifier):
         dropout: float = 0.0,
         drop_path_rate: float = 0.0,
     ):
-        check_positive("Twins", dims=min(dims), num_heads=min(num_heads), depths=min(depths))
+        check_positive(
+            "Twins", dims=min(dims), num_heads=min(num_heads), depths=min(depths), mlp_ratios=min(mlp_ratios)
+        )
         super().__init__(in_chans, dims[-1], dropout)
         self.pyramid_channels = tuple(dims)
         self.stages = nn.ModuleList()
