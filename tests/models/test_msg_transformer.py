@@ -150,12 +150,28 @@ def test_any_size(size, regions):
     torch.testing.assert_close(network(x), network.norm(messengers).mean((1, 2)))
 
 
+@torch.no_grad()
+def test_filled_places_are_zeros_between_the_stages():
+    """Of 100 x 230 pixels, filled up to 224 x 448, the layers between the stages see nothing but what is there."""
+    torch.manual_seed(0)
+    network, seen = MSGTransformer(16, (1, 1, 1, 1), (1, 1, 1, 1), num_classes=0).eval(), []
+    for merge in network.merges:
+        merge.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    network(torch.randn(1, 3, 100, 230))
+    maps = [x for x in seen if x.shape[2] > 8]  # the others are messengers
+    assert [tuple(x.shape[2:]) for x in maps] == [(56, 112), (28, 56), (14, 28)]
+    for x, (height, width) in zip(maps, ((25, 58), (13, 29), (7, 15)), strict=True):
+        assert not x[:, :, height:].any() and not x[:, :, :, width:].any()
+        assert x[:, :, height - 1].any() and x[:, :, :, width - 1].any()
+
+
 def test_messengers_and_pixels_share_the_layers_between_stages():
     network, seen = MSGTransformer(16, (1, 1, 1, 1), (1, 1, 1, 1), num_classes=2), []
     for merge in network.merges:
         merge.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape[1:])))
     network(torch.zeros(1, 3, 32, 32))
-    assert seen == [(28, 28, 32), (4, 4, 32), (14, 14, 64), (2, 2, 64), (7, 7, 128), (1, 1, 128)]
+    pixels, messengers = [(28, 28, 32), (14, 14, 64), (7, 7, 128)], [(4, 4, 32), (2, 2, 64), (1, 1, 128)]
+    assert sorted(seen) == sorted(pixels + messengers)
 
 
 def test_refusals():
