@@ -7,8 +7,13 @@ from torch import nn
 # What makes timm's networks take other sizes than that of their training, by the beginning of their names.
 # timm's vit_huge_patch14_224 has no classes unless it is asked.
 ANY_SIZE = {("vit_", "deit_"): {"dynamic_img_size": True, "dynamic_img_pad": True, "num_classes": 1000}}
-# timm's networks that take only the size of their training, or fill up their windows without a mask at others.
-NATIVE_SIZE = {("crossvit_",): (240, 240), ("gcvit_", "maxvit_", "mixer_", "swin_", "twins_svt_"): (224, 224)}
+# timm's networks that take only the size of their training, or fill up their windows without a mask at others; or leave
+# out the pixels that fill no patch.
+NATIVE_SIZE = {
+    ("crossvit_",): (240, 240),
+    ("gcvit_", "maxvit_", "mixer_", "swin_", "twins_svt_"): (224, 224),
+    ("twins_pcpvt_",): (64, 96),
+}
 
 
 def of_prefix(table: dict, published: str, default):
