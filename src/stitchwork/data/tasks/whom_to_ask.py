@@ -21,14 +21,14 @@ def whom_to_ask(
     """Return, in every pixel, the value of another pixel of the image; the ``rule`` says whose.
 
     The property is *how a pixel knows whom to ask*. Every pixel has a name, six bits that no other pixel of its image
-    has and that are dealt out anew in each, a question, and a value, a number drawn from N(0, 1). Asked is
+    has and that are dealt out anew in each, a question, and a value, a number drawn from N(0, 1). Asked is:
 
-        name        the pixel whose name is the question: by content alone
-        step        the pixel at a fixed offset, the same for all pixels: by the relative place alone
-        mirror      the pixel at the opposite place of the image: by both absolute places (where the size is odd, the
-                    middle asks itself)
-        direction   the pixel below, above, to the right or to the left, whichever the question says: by the relative
-                    place and the content together
+    * name: the pixel whose name is the question: by content alone;
+    * step: the pixel at a fixed offset, the same for all pixels: by the relative place alone;
+    * mirror: the pixel at the opposite place of the image: by both absolute places (where the size is odd, the middle
+      asks itself);
+    * direction: the pixel below, above, to the right or to the left, whichever the question says: by the relative place
+      and the content together.
 
     The values are independent of everything else, so whoever cannot tell the pixel in question from m - 1 others is
     left with an error of 1 - 1/m. Who is blind to places answers a permuted image with the permuted answer: that is
