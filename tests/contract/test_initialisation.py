@@ -6,11 +6,19 @@ from .probes import noise
 from .subjects import SMALL, SMALL_BLOCKS, SMALL_MODELS, over
 
 
-def check_scale(forward, x):
+# Networks whose signal fades further, as the official initialisation has it, and why that does no harm.
+FADES = {
+    # Four convolutions in a row without a normalisation, of which PyTorch's own start takes nearly half each; the branches
+    # are silent at first, and a LayerNorm stands in front of the classifier.
+    "poolformer_s12": 0.05,
+}
+
+
+def check_scale(forward, x, least=0.1):
     """The output's standard deviation is within a factor of ten of the input's."""
     with torch.no_grad():
         ratio = (forward(x).std() / x.std()).item()
-    assert 0.1 <= ratio <= 10, f"output std is {ratio:.2g} times input std"
+    assert least <= ratio <= 10, f"output std is {ratio:.2g} times input std"
 
 
 def check_zero_input(build, shape, dtype=torch.float32):
@@ -51,7 +59,8 @@ def test_scale_of_blocks(subject):
 
 @over(SMALL_MODELS)
 def test_scale_of_features(subject):
-    check_scale(subject.build().train().forward_features, noise((8, *subject.small_size)))
+    forward = subject.build().train().forward_features
+    check_scale(forward, noise((8, *subject.small_size)), FADES.get(subject.name, 0.1))
 
 
 @over(SMALL)

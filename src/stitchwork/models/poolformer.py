@@ -109,7 +109,9 @@ class PoolFormer(Classifier):
             self.stages.append(nn.Sequential(OrderedDict(enter=enter, blocks=blocks)))
         self.norm = LayerNorm2d(dims[-1])
         self.reset_head(num_classes)
-        self.apply(init_truncated_normal)
+        # What enters a stage keeps PyTorch's own start, as in the official code: with 0.02 the signal would fade.
+        for part in (*(stage.blocks for stage in self.stages), self.head):
+            part.apply(init_truncated_normal)
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
         """Four feature maps, at strides 4, 8, 16 and 32: (B, ``pyramid_channels[i]``, H_i, W_i)."""
