@@ -5,11 +5,10 @@ import torch
 from .probes import noise
 from .subjects import SMALL, SMALL_BLOCKS, SMALL_MODELS, over
 
-
 # Networks whose signal fades further, as the official initialisation has it, and why that does no harm.
 FADES = {
-    # Four convolutions in a row without a normalisation, of which PyTorch's own start takes nearly half each; the branches
-    # are silent at first, and a LayerNorm stands in front of the classifier.
+    # Four convolutions in a row without a normalisation, of which PyTorch's own start takes nearly half each; the
+    # branches are silent at first, and a LayerNorm stands in front of the classifier.
     "poolformer_s12": 0.05,
 }
 
