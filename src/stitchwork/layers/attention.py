@@ -33,7 +33,7 @@ class ScaledDotProduct(nn.Module):
 
     Args:
         scale: factor on the products; without it 1 / √d for queries of d numbers.
-        axes: what the axes of the weights mean, for :func:`stitchwork.analysis.attention_maps`.
+        axes: what the axes of the weights mean, for :func:`~stitchwork.analysis.attention_maps`.
 
     Shapes:
         q (..., N, d), k (..., M, d), v (..., M, e), bias broadcast to (..., N, M) -> (..., N, e)
