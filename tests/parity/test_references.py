@@ -22,8 +22,8 @@ NETWORKS = stitchwork.list_models()
 PROVED = {name for name, _ in PAIRS + RECORDED if name in NETWORKS}
 LARGEST = ("convnext_xlarge", "efficientnet_b7", "efficientnet_v2_l", "repvgg_b3", "unireplknet_s")
 
-# Families of timm whose names begin as ours do: FocalNets modulate and have no attention.
-OTHER_FAMILIES = ("focalnet",)
+# Families of timm whose names have ours in them: FocalNets modulate and have no attention; PVTv2 and Twins are not PVT.
+OTHER_FAMILIES = ("focalnet", "pvtv2", "twins")
 # Networks of the same name that are not a reference of ours: why not.
 EPSILON = "its BatchNorms have eps 1e-5 where the published ones have 1e-3; an argument of ours gives it"
 LEFT_OUT = {
