@@ -9,7 +9,6 @@ from torch import nn
 from .probes import noise
 from .subjects import SMALL_BLOCKS, SMALL_MODELS, over
 
-
 # Networks that are made smaller for this: the regions of MSG-Transformer are 224 pixels wide, and a smaller image is
 # filled up to that.
 SMALLER = {"msg_transformer_tiny": {"dim": 32, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 4, 8)}}
