@@ -89,7 +89,7 @@ MUTATIONS = [
         "maxvit_offsets_as_in_swin",
         MAXVIT,
         "maxvit_tiny",
-        ("offset_index(WINDOW, WINDOW).T.contiguous()", "offset_index(WINDOW, WINDOW)"),
+        ("self.index().T", "self.index()"),
     ),
     bug(
         "msg_transformer_exchanges_nothing",

@@ -4,6 +4,7 @@ from stitchwork.layers.attention import ScaledDotProduct, SelfAttention, explici
 from stitchwork.layers.attention_free import AttentionFree
 from stitchwork.layers.checks import check_image, check_multiple, check_positive, check_size
 from stitchwork.layers.classifier import Classifier
+from stitchwork.layers.constant import Constant
 from stitchwork.layers.conv_norm_act import ConvNormAct, ReLU, ReLU6
 from stitchwork.layers.drop_path import DropPath, drop_path_rates
 from stitchwork.layers.fused_conv import FusedConv2d, batch_norm_as_affine, dilate_kernel, fold_batch_norm, pad_kernel
@@ -30,6 +31,7 @@ from stitchwork.layers.windows import join_windows, pad_to_windows, padding_bias
 __all__ = [
     "AttentionFree",
     "Classifier",
+    "Constant",
     "ConvNormAct",
     "DropPath",
     "FusedConv2d",

@@ -1,7 +1,11 @@
 """A number for each offset between two pixels of a window, added to the logits of their attention."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+
+from stitchwork.layers.constant import Constant
 
 
 class RelativePositionBias(nn.Module):
@@ -23,11 +27,11 @@ class RelativePositionBias(nn.Module):
         h, w = window
         self.table = nn.Parameter(torch.empty((2 * h - 1) * (2 * w - 1), num_heads))
         nn.init.trunc_normal_(self.table, std=0.02)
-        self.register_buffer("index", offset_index(h, w), persistent=False)
+        self.index = Constant(partial(offset_index, h, w))
 
     def forward(self) -> Tensor:
         """(num_heads, P, P)."""
-        return self.table[self.index].permute(2, 0, 1)
+        return self.table[self.index()].permute(2, 0, 1)
 
 
 def offset_index(height: int, width: int) -> Tensor:

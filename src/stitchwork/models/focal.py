@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from stitchwork.layers import (
     Classifier,
+    Constant,
     DropPath,
     Mlp,
     PatchEmbed,
@@ -54,6 +55,13 @@ def margin_index() -> list[int]:
     return [i for i, (down, right, y, x) in enumerate(places) if beyond(y, down) or beyond(x, right)]
 
 
+def window_index(focal_window: int) -> Tensor:
+    """For each pixel of a window and each window around it the place of their offset: (49, f^2)."""
+    side = WINDOW + focal_window - 1
+    place = torch.arange(WINDOW)[:, None] - torch.arange(focal_window) + focal_window - 1  # (7, f): query - key
+    return (place[:, None, :, None] * side + place[None, :, None, :]).reshape(AREA, -1)
+
+
 class FocalAttention(nn.Module):
     """Attention of a window to itself, to its margin and to the windows around it.
 
@@ -76,15 +84,13 @@ class FocalAttention(nn.Module):
         if margin:
             self.margin_bias = nn.Parameter(torch.empty(1, num_heads, AREA, len(margin_index())))
             nn.init.trunc_normal_(self.margin_bias, std=0.02)
-            self.register_buffer("outside", torch.tensor(margin_index()), persistent=False)
+            self.outside = Constant(partial(torch.tensor, margin_index()))
         else:
             self.margin_bias = None
         side = WINDOW + focal_window - 1
         self.window_bias = nn.Parameter(torch.empty(num_heads, side * side))
         nn.init.trunc_normal_(self.window_bias, std=0.02)
-        place = torch.arange(WINDOW)[:, None] - torch.arange(focal_window) + focal_window - 1  # (7, f): query - key
-        index = place[:, None, :, None] * side + place[None, :, None, :]  # (7, 7, f, f)
-        self.register_buffer("window_index", index.reshape(AREA, -1), persistent=False)
+        self.window_index = Constant(partial(window_index, focal_window))
         self.attend = ScaledDotProduct(
             axes=(
                 "image and window",
@@ -101,7 +107,7 @@ class FocalAttention(nn.Module):
         if self.margin_bias is None:
             return own
         rolled = [split_windows(x.roll(by, (1, 2)).permute(0, 3, 1, 2), WINDOW, WINDOW) for by in CORNERS]
-        return torch.cat([own, torch.cat(rolled, 3)[:, :, :, self.outside]], 3)
+        return torch.cat([own, torch.cat(rolled, 3)[:, :, :, self.outside()]], 3)
 
     def far(self, x: Tensor) -> Tensor:
         """The f x f summed-up windows around each: (B, h, w, C) -> (B, h, w, f^2, C), zeros beyond the border."""
@@ -114,7 +120,7 @@ class FocalAttention(nn.Module):
         parts = [self.position()[None]]
         if self.margin_bias is not None:
             parts.append(self.margin_bias)
-        parts.append(self.window_bias[:, self.window_index][None])
+        parts.append(self.window_bias[:, self.window_index()][None])
         return torch.cat(parts, 3)
 
     def mask(self, x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from stitchwork.layers import (
     Classifier,
+    Constant,
     DropPath,
     LayerNorm2d,
     Mlp,
@@ -102,8 +103,7 @@ class PartitionAttention(nn.Module):
         heads = dim // HEAD_DIM
         self.qkv = nn.Linear(dim, 3 * dim)
         self.table = nn.Parameter(torch.zeros(heads, 2 * WINDOW - 1, 2 * WINDOW - 1))
-        # The offset counts from the query to the key, so that the index is that of Swin with the two exchanged.
-        self.register_buffer("index", offset_index(WINDOW, WINDOW).T.contiguous(), persistent=False)
+        self.index = Constant(partial(offset_index, WINDOW, WINDOW))
         place = "pixel of the grid" if grid else "pixel of the window"
         self.attend = ScaledDotProduct(axes=("image and partition", "head", place, place))
         self.proj = nn.Linear(dim, dim)
@@ -125,7 +125,8 @@ class PartitionAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         batch, height, width, _ = x.shape
-        bias = self.table.flatten(1)[:, self.index][None]  # (1, heads, P^2, P^2)
+        # The offset counts from the query to the key: the index of Swin with the two exchanged.
+        bias = self.table.flatten(1)[:, self.index().T][None]  # (1, heads, P^2, P^2)
         rows, columns = -height % WINDOW, -width % WINDOW
         if rows or columns:
             real = F.pad(x.new_ones(1, height, width, 1), (0, 0, 0, columns, 0, rows))
