@@ -2,7 +2,7 @@
 
 from stitchwork.layers.attention import ScaledDotProduct, SelfAttention, explicit_attention
 from stitchwork.layers.attention_free import AttentionFree
-from stitchwork.layers.checks import check_image, check_multiple, check_positive, check_size
+from stitchwork.layers.checks import check_divisible, check_image, check_multiple, check_positive, check_size
 from stitchwork.layers.classifier import Classifier
 from stitchwork.layers.constant import Constant
 from stitchwork.layers.conv_norm_act import ConvNormAct, ReLU, ReLU6
@@ -23,6 +23,7 @@ from stitchwork.layers.reduced_attention import ReduceCells, ReducedAttention
 from stitchwork.layers.relative_position import RelativePositionBias, offset_index
 from stitchwork.layers.same_pad import SamePad2d
 from stitchwork.layers.sampling import between, bilinear, weighted_sums, zero_border
+from stitchwork.layers.segmenter import Segmenter
 from stitchwork.layers.squeeze_excite import SqueezeExcite
 from stitchwork.layers.transformer_block import TransformerBlock
 from stitchwork.layers.unit_length import unit_length
@@ -51,6 +52,7 @@ __all__ = [
     "RelativePositionBias",
     "SamePad2d",
     "ScaledDotProduct",
+    "Segmenter",
     "SelfAttention",
     "SiLU",
     "SqueezeExcite",
@@ -58,6 +60,7 @@ __all__ = [
     "batch_norm_as_affine",
     "between",
     "bilinear",
+    "check_divisible",
     "check_image",
     "check_multiple",
     "check_positive",

@@ -42,6 +42,21 @@ def check_size(x: Tensor, size: tuple[int, int], owner: str) -> None:
         )
 
 
+def check_divisible(x: Tensor, side: int, owner: str) -> None:
+    """Refuse images (B, C, H, W) whose height or width is not a multiple of ``side``.
+
+    Raises:
+        ValueError: says which size came, and which one it can be padded to.
+    """
+    size = tuple(x.shape[2:])
+    if size[0] % side or size[1] % side:
+        fitting = tuple(-(-length // side) * side for length in size)
+        raise ValueError(
+            f"{owner} takes a height and a width that are multiples of {side}; got {size}: pad the images to {fitting}, "
+            "or resize them"
+        )
+
+
 def check_positive(owner: str, **arguments: float) -> None:
     """Refuse constructor arguments that are not greater than zero.
 

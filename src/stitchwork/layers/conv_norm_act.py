@@ -31,6 +31,7 @@ class ConvNormAct(nn.Sequential):
             only the normalisation before it has seen.
         norm: builds the normalisation for a number of channels; a ``partial`` of BatchNorm2d sets its eps.
         same_padding: pad as TensorFlow does, which differs where the stride is above 1.
+        bias: give the convolution a bias all the same, as some published networks do.
 
     Shapes:
         (B, in_dim, H, W) -> (B, out_dim, ceil(H / stride), ceil(W / stride))
@@ -47,6 +48,7 @@ class ConvNormAct(nn.Sequential):
         act: Callable[[], nn.Module] | None = ReLU,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
         same_padding: bool = False,
+        bias: bool = False,
     ):
         super().__init__()
         padding = (kernel_size - 1) // 2 * dilation
@@ -54,7 +56,7 @@ class ConvNormAct(nn.Sequential):
             self.pad = SamePad2d((kernel_size - 1) * dilation + 1, stride)
             padding = 0
         self.conv = nn.Conv2d(
-            in_dim, out_dim, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=False
+            in_dim, out_dim, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=bias
         )
         self.norm = norm(out_dim)
         if act is not None:

@@ -61,6 +61,7 @@ class Bottleneck(nn.Module):
         stride: of the 3x3 convolution.
         groups: of the 3x3 convolution (32 in ResNeXt-50 32x4d).
         base_width: channels of a group of the 3x3 convolution where ``width`` is 64 (4 in ResNeXt-50 32x4d).
+        dilation: of the 3x3 convolution.
 
     Shapes:
         (B, in_dim, H, W) -> (B, 4 width, ceil(H / stride), ceil(W / stride))
@@ -68,11 +69,13 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_dim: int, width: int, stride: int = 1, groups: int = 1, base_width: int = 64):
+    def __init__(
+        self, in_dim: int, width: int, stride: int = 1, groups: int = 1, base_width: int = 64, dilation: int = 1
+    ):
         super().__init__()
         inner, out_dim = width * base_width // 64 * groups, width * self.expansion
         self.conv1 = ConvNormAct(in_dim, inner, 1)
-        self.conv2 = ConvNormAct(inner, inner, 3, stride, groups=groups)
+        self.conv2 = ConvNormAct(inner, inner, 3, stride, groups=groups, dilation=dilation)
         self.conv3 = ConvNormAct(inner, out_dim, 1, act=None)
         self.shortcut = shortcut(in_dim, out_dim, stride)
 
@@ -101,13 +104,15 @@ class ResNet(Classifier):
         groups: of the bottleneck's 3x3 convolution.
         base_width: of the bottleneck's 3x3 convolution.
         deep_stem: three 3x3 convolutions in the place of the 7x7.
+        output_stride: 32, or for segmentation 16 or 8: the last stages then keep the size of the map, and dilate their
+            3x3 convolutions in the place of their strides (chen2017rethinking). Bottlenecks only.
         dropout: probability with which a pooled feature is dropped in training.
 
     Shapes:
         (B, in_chans, H, W) -> (B, num_classes), any H and W.
 
     Raises:
-        ValueError: wrong rank or channel count of the input; an argument out of range; groups in a basic block.
+        ValueError: wrong rank or channel count of the input; an argument out of range; groups or dilation in a basic block.
     """
 
     def __init__(
@@ -120,17 +125,20 @@ class ResNet(Classifier):
         groups: int = 1,
         base_width: int = 64,
         deep_stem: bool = False,
+        output_stride: int = 32,
         dropout: float = 0.0,
     ):
         check_positive("ResNet", depths=min(depths), groups=groups, base_width=base_width)
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"ResNet: output_stride must be 8, 16 or 32; got {output_stride}")
         if bottleneck:
             block = partial(Bottleneck, groups=groups, base_width=base_width)
-        elif groups == 1 and base_width == 64:
+        elif (groups, base_width, output_stride) == (1, 64, 32):
             block = BasicBlock
         else:
             raise ValueError(
-                f"ResNet: a basic block has no groups and no base_width; got {groups} and {base_width}: "
-                "take a network of bottlenecks"
+                "ResNet: a basic block has no groups, no base_width and no dilation; got "
+                f"groups={groups}, base_width={base_width}, output_stride={output_stride}: take a network of bottlenecks"
             )
         expansion = Bottleneck.expansion if bottleneck else BasicBlock.expansion
         super().__init__(in_chans, num_features=512 * expansion, dropout=dropout)
@@ -143,20 +151,24 @@ class ResNet(Classifier):
         )
         self.pool = nn.MaxPool2d(3, 2, padding=1)
 
-        def stage(in_dim: int, width: int, depth: int, stride: int) -> nn.Sequential:
-            blocks = [block(in_dim, width, stride)]
-            blocks += [block(width * expansion, width) for _ in range(depth - 1)]
+        def stage(in_dim: int, width: int, depth: int, stride: int, dilations: tuple[int, int] = (1, 1)):
+            first, others = ({} if dilation == 1 else {"dilation": dilation} for dilation in dilations)
+            blocks = [block(in_dim, width, stride, **first)]
+            blocks += [block(width * expansion, width, **others) for _ in range(depth - 1)]
             return nn.Sequential(*blocks)
 
+        # A stage that keeps the size of the map starts with the taps as far apart as the stage before it had them.
+        stride3, stride4 = (2 if output_stride >= stride else 1 for stride in (16, 32))
+        apart3, apart4 = 2 // stride3, 4 // (stride3 * stride4)
         self.layer1 = stage(64, 64, depths[0], stride=1)
         self.layer2 = stage(64 * expansion, 128, depths[1], stride=2)
-        self.layer3 = stage(128 * expansion, 256, depths[2], stride=2)
-        self.layer4 = stage(256 * expansion, 512, depths[3], stride=2)
+        self.layer3 = stage(128 * expansion, 256, depths[2], stride3, (1, apart3))
+        self.layer4 = stage(256 * expansion, 512, depths[3], stride4, (apart3, apart4))
         self.reset_head(num_classes)
         self.apply(init_conv_weights)
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
-        """Four feature maps, at strides 4, 8, 16 and 32: (B, ``pyramid_channels[i]``, H_i, W_i)."""
+        """Four feature maps, at strides 4, 8, 16 and 32, or up to ``output_stride``: (B, ``pyramid_channels[i]``, H_i, W_i)."""
         self.check_input(x)
         x = self.pool(self.stem(x))  # (B, 64, H / 4, W / 4)
         c2 = self.layer1(x)  # (B, 64 e, H / 4, W / 4)
