@@ -1,6 +1,6 @@
 """Atoms that two or more architectures share, one idea a file."""
 
-from stitchwork.layers.attention import ScaledDotProduct, SelfAttention, explicit_attention
+from stitchwork.layers.attention import AttentionWeights, ScaledDotProduct, SelfAttention, explicit_attention
 from stitchwork.layers.attention_free import AttentionFree
 from stitchwork.layers.checks import check_divisible, check_image, check_multiple, check_positive, check_size
 from stitchwork.layers.classifier import Classifier
@@ -31,6 +31,7 @@ from stitchwork.layers.windows import join_windows, pad_to_windows, padding_bias
 
 __all__ = [
     "AttentionFree",
+    "AttentionWeights",
     "Classifier",
     "Constant",
     "ConvNormAct",

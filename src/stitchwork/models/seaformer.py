@@ -271,7 +271,7 @@ class SeaFormerSegmenter(Segmenter):
         self.gates = nn.ModuleList(
             GateByCoarse(dim, coarse, out) for dim, coarse, out in zip(fine, channels[-len(depths) :], head_dims)
         )
-        self.fuse = ConvNormAct(head_dims[-1], head_dims[-1])
+        self.fuse = ConvNormAct(head_dims[-1], head_dims[-1], groups=head_dims[-1])
         self.reset_head(num_classes)
         self.apply(init_conv_weights)
 
