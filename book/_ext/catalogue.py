@@ -26,6 +26,7 @@ LIBRARIES = {
     "recorded": "the recorded fingerprint",
     "transcription": "its equations",
     "counted": "its published counts",
+    "sibling": "nothing; our own size of `{}`",
 }
 
 

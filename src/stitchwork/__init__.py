@@ -8,6 +8,7 @@ Subpackages are imported by name when they are needed (``import stitchwork.train
 stays fast and asks for nothing but torch and einops.
 """
 
+from stitchwork.encoder_decoder import encoder_decoder, list_encoders
 from stitchwork.presets import default_preset
 from stitchwork.provenance import REPOSITORY, __version__, show_source
 from stitchwork.registry import create_block, create_model, describe, list_blocks, list_models
@@ -21,8 +22,10 @@ __all__ = [
     "create_model",
     "default_preset",
     "describe",
+    "encoder_decoder",
     "fuse",
     "list_blocks",
+    "list_encoders",
     "list_models",
     "show_source",
     "stitch",

@@ -1,4 +1,4 @@
-"""The command ``stitchwork``: list, show, run, train, bench.
+"""The command ``stitchwork``: list, show, run, train, predict, export, comparisons, bench.
 
 Each command imports what it needs when it is called, so that ``stitchwork --help`` answers at once. What goes wrong is
 told in one line: exit code 2 for a request that cannot be met, 1 for work that failed.
@@ -110,20 +110,27 @@ def show(name: Annotated[str, typer.Argument(help="A registered name, such as cb
         fused = stitchwork.fuse(module)
         costs = f"{count_parameters(fused):,} parameters, {count_multiply_adds(fused, input_size=size):,} multiply-adds"
         rows.append(("fused", costs))
-    equal = [reference for reference in entry.references if not reference.startswith("counted:")]
     arguments = [
         parameter.name if parameter.default is parameter.empty else f"{parameter.name}={brief(parameter.default)}"
         for parameter in inspect.signature(entry.constructor).parameters.values()
     ]
     rows += [
-        ("proved equal to", ", ".join(equal))
-        if equal
-        else ("as published", "parameters, multiply-adds, structure; a relative of the same class is proved equal"),
+        proof(entry.references),
         ("constructor", f"{entry.constructor.__name__}({', '.join(arguments)})"),
         ("called with", ", ".join(preset) or "its defaults"),
         ("source", entry.module),
     ]
     show_table(rows)
+
+
+def proof(references: tuple[str, ...]) -> tuple[str, str]:
+    """What stands behind a name, as a row of the table: equality, published counts, or a network that it resembles."""
+    kind, _, other = references[0].partition(":")
+    if kind == "counted":
+        return "as published", "parameters, multiply-adds, structure; a relative with the same encoder is proved equal"
+    if kind == "sibling":
+        return "our own size", f"of {other}, which is proved equal to its published code; nobody published this one"
+    return "proved equal to", ", ".join(references)
 
 
 def brief(value: object) -> str:
@@ -202,16 +209,46 @@ def parse_parameter(text: str) -> tuple[str, Any]:
 def train(
     model: Annotated[str, typer.Option(help="A registered network.")] = "resnet18",
     data: Annotated[
-        str, typer.Option(help="digits, a set of torchvision such as cifar10, or a folder with train/ and test/.")
+        str,
+        typer.Option(
+            help="digits, a set of torchvision such as cifar10, or a folder with train/ and test/; to segment: "
+            "phantom, synapse, acdc or oxford_pet."
+        ),
     ] = "digits",
-    root: Annotated[Path, typer.Option(help="Where torchvision's sets are.")] = Path("data"),
+    root: Annotated[Path, typer.Option(help="The folder of Synapse or ACDC, or where torchvision's sets are.")] = Path(
+        "data"
+    ),
     download: Annotated[bool, typer.Option("--download", help="Download the set if it is not in the root.")] = False,
-    size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels.")] = 32,
-    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 10,
-    batch_size: Annotated[int, typer.Option(help="Images of a step, over all processes together.")] = 64,
-    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
-    weight_decay: Annotated[float, typer.Option(help="Weight decay.")] = 0.01,
-    optimiser: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
+    samples: Annotated[int, typer.Option(min=1, help="Slices of the phantom to learn from.")] = 1000,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the images in pixels.", show_default="32; to segment 224")
+    ] = None,
+    argument: Annotated[
+        list[str],
+        typer.Option("--argument", "-a", metavar="NAME=VALUE", help="An argument of the network; repeatable."),
+    ] = [],  # noqa: B006 - typer copies it
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training data.", show_default="10; to segment 300")
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Images of a step, over all processes together.", show_default="64; to segment 128"),
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Highest learning rate.", show_default="1e-3; to segment 2e-3")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Weight decay.", show_default="0.01; to segment 1e-3")
+    ] = None,
+    optimiser: Annotated[str | None, typer.Option(help="adamw or sgd.", show_default="adamw")] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="How the learning rate falls: cosine or poly.", show_default="cosine; to segment poly"),
+    ] = None,
+    warmup: Annotated[
+        float | None,
+        typer.Option(help="Share of the steps in which it rises first.", show_default="0.1; to segment 0"),
+    ] = None,
     label_smoothing: Annotated[float, typer.Option(help="Share of the target spread over all classes.")] = 0.0,
     mixup: Annotated[float, typer.Option(help="Alpha of mixup; 0 for none.")] = 0.0,
     progressive: Annotated[
@@ -222,68 +259,187 @@ def train(
     seed: Annotated[int, typer.Option(help="Decides the initial weights and the order of the data.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read the data.")] = 0,
     weights: Annotated[str | None, typer.Option(help="Start from timm, torchvision or a .safetensors file.")] = None,
+    encoder_weights: Annotated[
+        str | None,
+        typer.Option(help="Begin an evit_unet with EfficientFormerV2's in both halves: timm or a .safetensors file."),
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Learn also from a trained network with these weights, a .safetensors file.")
+    ] = None,
+    teacher_model: Annotated[
+        str | None, typer.Option(help="The teacher's registered name.", show_default="the same network")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="The teacher's share of the loss, 0 to 1.")] = 0.1,
     checkpoint_dir: Annotated[Path | None, typer.Option(help="Folder for the checkpoints.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in that folder.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Where the trained weights go, a .safetensors file.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where the trained weights go, a .safetensors file; to segment, those of the best epoch."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for a page of results; to segment.")] = None,
 ) -> None:
-    """Train a network on images.
+    """Train a network to classify images or to segment them.
 
+    To segment, the numbers are those of EViT-UNet's training: AdamW, a polynomial schedule, 0.4 cross-entropy and
+    0.6 Dice.
     On several GPUs or machines: `accelerate launch -m stitchwork.cli train ...`.
     """
-    import torch
+    import dataclasses
+    import importlib.util
 
-    import stitchwork
+    import torch
+    from accelerate import PartialState
+    from torchmetrics import MetricCollection
+    from torchmetrics.classification import MulticlassAccuracy
+
     from stitchwork import training
-    from stitchwork.training import Recipe, TrainingInterrupted, fit
+    from stitchwork.training import TrainingInterrupted, fit
+    from stitchwork.training.segmentation import SEGMENTATION_SETS, load_segmentation, taught
     from stitchwork.weights import save_safetensors
 
     if output is not None and (output.suffix != ".safetensors" or not output.parent.is_dir()):
         raise ValueError(f"--output must be a .safetensors file in a folder that exists; got {output}")
     if progressive not in (None, "s", "m", "l"):
         raise ValueError(f"--progressive must be s, m or l; got {progressive}")
-    schedule = progressive and getattr(training, f"EFFICIENTNET_V2_{progressive.upper()}").for_size(size)
-    recipe = Recipe(
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        weight_decay=weight_decay,
-        label_smoothing=label_smoothing,
-        mixup=mixup,
-        ema=ema,
-        precision=precision,
-        seed=seed,
-        optimiser=optimiser,
-        progressive=schedule,
+    segments = data in SEGMENTATION_SETS
+    if report is not None and not segments:
+        raise ValueError(f"--report is for segmentation ({', '.join(SEGMENTATION_SETS)}); --data is {data}")
+    if report is not None and importlib.util.find_spec("monai") is None:  # said now, not after the training
+        raise ValueError('--report needs monai, which is not installed: pip install "stitchwork[medical]"')
+    size = size or (224 if segments else 32)
+    task = (
+        load_segmentation(data, root, size, samples, download) if segments else load_images(data, root, size, download)
     )
-    train_set, test_set, num_classes = load_images(data, root, size, download)
+    numbers = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "optimiser": optimiser,
+        "schedule": schedule,
+        "warmup": warmup,
+        "label_smoothing": label_smoothing,
+        "mixup": mixup,
+        "ema": ema,
+        "precision": precision,
+        "seed": seed,
+        "progressive": progressive and getattr(training, f"EFFICIENTNET_V2_{progressive.upper()}").for_size(size),
+    }
+    recipe = dataclasses.replace(task.recipe, **{name: value for name, value in numbers.items() if value is not None})
     torch.manual_seed(seed)
-    in_chans = train_set[0][0].shape[0]
-    network = stitchwork.create_model(model, num_classes=num_classes, in_chans=in_chans, weights=weights)
+    network = build_network(model, argument, task.num_classes, task.in_chans, weights, segments)
+    if encoder_weights is not None:
+        typer.echo(load_encoder(network, model, encoder_weights))
+    learner = network
+    if teacher is not None:
+        same = teacher_model is None
+        master = trained(model if same else teacher_model, teacher, argument if same else [])
+        learner = taught(network, master, alpha, task.loss)
+        accuracy = MulticlassAccuracy(task.num_classes, average="micro")
+        metrics = task.metrics or MetricCollection({"accuracy": accuracy})
+        task = dataclasses.replace(task, loss=learner.loss, metrics=metrics)
     try:
         history = fit(
-            network, train_set, test_set, recipe, checkpoint_dir=checkpoint_dir, resume=resume, workers=workers
+            learner,
+            task.train,
+            task.valid,
+            recipe,
+            loss=task.loss,
+            metrics=task.metrics,
+            best=task.best and (f"ema_{task.best}" if ema else f"valid_{task.best}"),
+            checkpoint_dir=checkpoint_dir,
+            resume=resume,
+            workers=workers,
         )
     except TrainingInterrupted as error:
         fail(str(error), code=130)
+    if not PartialState().is_main_process:
+        return
     typer.echo(history.to_string(index=False, float_format="{:.4g}".format))
+    result = history.best or history.ema or learner
+    result = result if teacher is None else result.student
+    if history.best_epoch:
+        typer.echo(f"best epoch: {history.best_epoch}")
     if output is not None:
-        save_safetensors(network if history.ema is None else history.ema, output, model)
+        save_safetensors(result, output, model)
         typer.echo(f"weights: {output}")
+    if report is not None:
+        from stitchwork.report import write_report
+
+        facts = {"network": model, "data": data, "best epoch": history.best_epoch, "recipe": recipe}
+        network = result.to(PartialState().device).eval()
+        write_report(report, network, task.test, task.classes, history, f"{model} on {data}", facts, size)
+        typer.echo(f"report: {report / 'report.html'}")
+
+
+def build_network(
+    name: str, arguments: list[str], num_classes: int, in_chans: int, weights: str | None, segments: bool
+):
+    """A network for the data, with the arguments that were given as NAME=VALUE.
+
+    Raises:
+        ValueError: it has no such argument, or it classifies where it should segment, or the other way round.
+    """
+    import stitchwork
+    from stitchwork.layers import Segmenter
+
+    with network_arguments(name, arguments) as values:
+        network = stitchwork.create_model(name, num_classes, in_chans, weights=weights, **values)
+    if segments != isinstance(network, Segmenter):
+        does, should = ("classifies images", "segment") if segments else ("segments images", "classify")
+        raise ValueError(f"{name} {does}, but these data are to {should}: take another --model or other --data")
+    return network
+
+
+def load_encoder(network, name: str, weights: str):
+    """Put the weights of its encoder into both halves of an EViT-UNet, as its published training begins; tells which.
+
+    Raises:
+        ValueError: it is no EViT-UNet, or they do not fit.
+    """
+    import stitchwork
+    from stitchwork.weights import load_mirrored
+
+    if not name.startswith("evit_unet"):
+        raise ValueError(f"--encoder-weights is for evit_unet and its sizes; --model is {name}")
+    encoder = "efficientformerv2" + (name.removeprefix("evit_unet") or "_l")
+    tensors = stitchwork.create_model(encoder, weights="timm").state_dict() if weights == "timm" else weights
+    return load_mirrored(network, encoder, tensors)
+
+
+def trained(name: str, weights: Path, arguments: list[str]):
+    """The network that a file of weights is of, in evaluation mode."""
+    from stitchwork.weights import trained_network
+
+    with network_arguments(name, arguments) as values:
+        return trained_network(name, weights, **values).eval()
+
+
+@contextmanager
+def network_arguments(name: str, arguments: list[str]) -> Iterator[dict[str, Any]]:
+    """The values of NAME=VALUE; one that the network does not have is a request that cannot be met."""
+    try:
+        yield dict(parse_parameter(text) for text in arguments)
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be built with {', '.join(arguments)}: {error}; see `show {name}`") from None
 
 
 def load_images(data: str, root: Path, size: int, download: bool):
-    """Training set, test set and number of classes of what ``--data`` names.
+    """What ``--data`` names, to be classified.
 
     Raises:
         ValueError: it names nothing, or the folder has no images.
     """
     from stitchwork.data import VISION_SETS, digits, load_vision_set
+    from stitchwork.training.segmentation import SEGMENTATION_SETS
+    from stitchwork.training.task import Task
 
     if data == "digits":
-        return digits("train", size), digits("test", size), 10
+        return Task(digits("train", size), digits("test", size), in_chans=1, num_classes=10)
     folder = Path(data)
     if data not in VISION_SETS and not folder.is_dir():
-        raise ValueError(f"there are no data named {data!r}; take digits, {', '.join(VISION_SETS)} or a folder")
+        known = ", ".join(("digits", *VISION_SETS, *SEGMENTATION_SETS))
+        raise ValueError(f"there are no data named {data!r}; take {known} or a folder")
 
     from torchvision import datasets, transforms
 
@@ -298,7 +454,80 @@ def load_images(data: str, root: Path, size: int, download: bool):
         parts = [datasets.ImageFolder(str(folder / part), transform[part]) for part in transform]
         if parts[0].classes != parts[1].classes:
             raise ValueError(f"{folder}/train and {folder}/test must have the same folders of classes")
-    return *parts, len(parts[0].classes)
+    return Task(*parts, in_chans=parts[0][0][0].shape[0], num_classes=len(parts[0].classes))
+
+
+@app.command("predict")
+@plain_errors("notebooks")
+def predict_files(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image, a volume, or a folder of them.")],
+    model: Annotated[str, typer.Option(help="A registered network that segments.")],
+    weights: Annotated[Path, typer.Option(help="Its weights, a .safetensors file.")],
+    output: Annotated[Path, typer.Option(help="The folder for the labels; made if it does not exist.")],
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Resize to this side first, and the labels back, as on Synapse.")
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option(min=1, help="Side of overlapping tiles, for images that do not fit whole.")
+    ] = None,
+    overlap: Annotated[int, typer.Option(min=0, help="Pixels that two tiles share, at least.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices or tiles at a time.")] = 1,
+    grey: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="Grey values of a volume that become 0 and 1; what is beyond is cut."),
+    ] = None,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Write pictures with the labels in colour too.")] = False,
+    argument: Annotated[
+        list[str],
+        typer.Option("--argument", "-a", metavar="NAME=VALUE", help="An argument of the network; repeatable."),
+    ] = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Segment images (png, jpg, ...) and volumes (npy, npz, h5: D x H x W), one file after the other.
+
+    Labels go into NAME.png for an image and NAME.npy for a volume. A file that cannot be read is told and left out, and
+    the others go on; the exit code is then 1.
+    """
+    from accelerate import PartialState
+
+    from stitchwork.image_files import label_files, segment_file
+    from stitchwork.layers import Segmenter
+
+    targets = label_files(source, output)
+    network = trained(model, weights, argument)
+    if not isinstance(network, Segmenter):
+        raise ValueError(f"{model} classifies images; take a network that segments, such as evit_unet")
+    network.to(PartialState().device)
+    output.mkdir(parents=True, exist_ok=True)
+    failures = 0
+    for path, target in targets.items():
+        try:
+            shape = segment_file(network, path, target, size, tile, overlap, batch_size, grey, overlays)
+            typer.echo(f"{path}: {' x '.join(map(str, shape))} in {target}")
+        except (ValueError, OSError) as error:
+            failures += 1
+            typer.echo(f"{path}: {' '.join(str(error).split())}", err=True)
+    if failures:
+        fail(f"{failures} of {len(targets)} files could not be segmented", code=1)
+
+
+@app.command("export")
+@plain_errors("onnx")
+def export_network(
+    model: Annotated[str, typer.Option(help="A registered network.")],
+    weights: Annotated[Path, typer.Option(help="Its weights, a .safetensors file.")],
+    output: Annotated[Path, typer.Option(help="The .onnx file to write.")],
+    size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels.")] = 224,
+    tolerance: Annotated[float, typer.Option(help="Greatest difference of the logits that is accepted.")] = 1e-3,
+    argument: Annotated[
+        list[str],
+        typer.Option("--argument", "-a", metavar="NAME=VALUE", help="An argument of the network; repeatable."),
+    ] = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Write a network as ONNX, for any batch of images of one size, and check it in onnxruntime against torch."""
+    from stitchwork.onnx_export import export_onnx
+
+    difference = export_onnx(trained(model, weights, argument), output, size, tolerance)
+    typer.echo(f"{output}: greatest difference from torch {difference:.2g}")
 
 
 @bench.command()

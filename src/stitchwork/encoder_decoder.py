@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stitchwork.layers import ConvNormAct, Segmenter, check_positive
+from stitchwork.layers import ConvNormAct, Segmenter, check_positive, init_conv_weights
 from stitchwork.registry import create_model, describe, list_models
 
 
@@ -58,11 +58,14 @@ class EncoderDecoder(Segmenter):
         channels = encoder.pyramid_channels
         if len(widths) != len(channels):
             raise ValueError(
-                f"EncoderDecoder: an encoder with {len(channels)} maps needs as many widths; got {len(widths)}: {widths}"
+                f"EncoderDecoder: an encoder with {len(channels)} maps needs as many widths; got {widths}: take "
+                f"{len(channels)} numbers, from the bottom up"
             )
         self.encoder, self.pyramid_channels = encoder, channels
+        self.min_size, self.multiple = encoder.min_size, getattr(encoder, "multiple", 1)
         dims, skips = (channels[-1], *widths), (*channels[-2::-1], 0)
         self.decoder = nn.ModuleList(DecoderStage(*part) for part in zip(dims, skips, widths))
+        self.decoder.apply(init_conv_weights)
         self.reset_head(num_classes)
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
@@ -90,11 +93,13 @@ def encoder_decoder(
     """A segmentation network with any registered pyramid network as its encoder.
 
     Args:
-        encoder_name: a network with ``forward_pyramid``; :func:`encoders` lists them.
+        encoder_name: a network with ``forward_pyramid``; :func:`list_encoders` has all names. Of a network that is a
+            decoder as well only the encoder works; what it would do with its last map stays idle.
         num_classes: number of logits for each pixel; 0 gives the features.
         in_chans: channels of the input image.
         weights: of the encoder, as in :func:`stitchwork.create_model`.
-        widths: channels of the decoder's stages from the bottom up; by default 256, 128, 64 and 32.
+        widths: channels of the decoder's stages from the bottom up; by default 256, 128, 64 and 32 for four maps, and
+            512 before them for five.
         **kwargs: the encoder's own arguments.
 
     Raises:
@@ -102,15 +107,15 @@ def encoder_decoder(
     """
     if not hasattr(describe(encoder_name).constructor, "forward_pyramid"):
         raise ValueError(
-            f"{encoder_name} has no forward_pyramid, so it cannot be an encoder: take one of "
-            "stitchwork.encoder_decoder.encoders(), such as 'resnet50' or 'pvt_v2_b2'"
+            f"{encoder_name} has no forward_pyramid, so it cannot be an encoder: take one of list_encoders(), such as "
+            "'resnet50' or 'pvt_v2_b2'"
         )
     encoder = create_model(encoder_name, num_classes=0, in_chans=in_chans, weights=weights, **kwargs)
     if widths is None:
-        widths = (256, 128, 64, 32)[-len(encoder.pyramid_channels) :]
+        widths = (512, 256, 128, 64, 32)[-len(encoder.pyramid_channels) :]
     return EncoderDecoder(encoder, in_chans, num_classes, widths)
 
 
-def encoders() -> list[str]:
-    """The names of the networks that can be an encoder."""
+def list_encoders() -> list[str]:
+    """The names of the networks that can be the encoder of :func:`encoder_decoder`."""
     return [name for name in list_models() if hasattr(describe(name).constructor, "forward_pyramid")]

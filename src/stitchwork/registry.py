@@ -10,7 +10,8 @@ registry:
   ``"torchvision:resnet50"``, ``"timm:resnet50"``, ``"recorded:se"`` (a recorded fingerprint; ``"recorded:danet.head"``
   is that of another configuration), ``"transcription:aft_local"`` (the paper's equations, written out), or
   ``"counted:repnext_m1"`` (its published numbers of parameters and multiply-adds, where a smaller variant
-  of the same code is proved equal);
+  of the same code is proved equal), or ``"sibling:evit_unet"`` (a size of our own, of which nothing was published, of
+  a network that is proved equal);
 * ``LAYOUT``, where it is not ``"image"``, the (B, C, H, W) of the others: ``"sequence"`` is (B, T, C), ``"series"`` is
   (B, C, N, T), N series of T steps;
 * ``DIM``, the channels of a block's published configuration, where they are not 64.

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models.segmentation.deeplabv3 import ASPP as TorchvisionASPP
 
+from stitchwork import fuse
 from stitchwork.blocks.aspp import ASPP
 
 
@@ -64,6 +65,13 @@ def test_batch_of_one_trains():
     block(x).sum().backward()
     assert block.whole[0].weight.grad.abs().max() > 0
     assert torch.equal(block.whole[1].running_mean, before)
+
+
+def test_fused():
+    """The projection is taken apart in forward; behind a folded BatchNorm there is a bias, which counts once."""
+    torch.manual_seed(0)
+    block, x = randomised(ASPP(6, (1, 2))), torch.randn(2, 6, 9, 7, dtype=torch.float64)
+    torch.testing.assert_close(fuse(block)(x), block(x))
 
 
 @pytest.mark.parametrize(("dim", "rates", "out_dim"), [(64, (6, 12, 18), 64), (64, (6, 12, 18), 256), (10, (2, 4), 7)])

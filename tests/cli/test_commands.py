@@ -53,6 +53,19 @@ def test_show_a_model():
     assert "(2, 2, 2, 2), bottleneck=False" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "proof", "words"),
+    [
+        ("unet", "proved equal to", "recorded:unet"),
+        ("unet_half", "as published", "a relative with the same encoder is proved equal"),
+        ("evit_unet_s0", "our own size", "of evit_unet, which is proved equal"),
+    ],
+)
+def test_show_says_how_a_network_is_proved(name, proof, words):
+    (line,) = [line for line in call("show", name).stdout.splitlines() if line.startswith(proof)]
+    assert words in line
+
+
 def test_show_suggests_on_a_typo():
     assert "did you mean resnet50" in refusal("show", "resnet5")
 

@@ -3,7 +3,8 @@
 A family is the set of the names that one class of one source file stands for. Blocks are small: each is tested.
 """
 
-from dataclasses import dataclass
+import inspect
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
 
@@ -11,6 +12,19 @@ import pytest
 import torch
 
 import stitchwork
+from stitchwork.layers import Segmenter
+
+# Segmentation networks that give their features at a part of the size of the image: source file -> its stride.
+FEATURE_STRIDES = {"deeplab": 8, "seaformer": 8, "vit_adapter": 4}
+# Networks whose least variant is made narrower or shallower for the dear checks. Parity and counts have it whole.
+UNET_WIDTHS = (8, 16, 24, 32, 48)
+SMALLER = {
+    "attention_unet": {"widths": UNET_WIDTHS},
+    "deeplabv3_resnet50": {"depths": (1, 1, 1, 1)},
+    "fcn_resnet50": {"depths": (1, 1, 1, 1)},
+    "unet_half": {"widths": UNET_WIDTHS},
+    "unet_plus_plus": {"widths": UNET_WIDTHS},
+}
 
 
 @dataclass(frozen=True)
@@ -19,6 +33,7 @@ class Subject:
 
     name: str
     kind: str
+    arguments: dict = field(default_factory=dict, compare=False)
 
     def __str__(self):
         return self.name
@@ -32,33 +47,70 @@ class Subject:
         return self.kind == "model"
 
     @property
+    def is_segmenter(self):
+        return self.is_model and issubclass(self.entry.constructor, Segmenter)
+
+    @property
     def dim(self):
         return self.entry.dim
 
+    def default(self, argument):
+        """The published value of a constructor's argument."""
+        return inspect.signature(self.entry.build).parameters[argument].default
+
+    @property
+    def channels(self):
+        return self.default("in_chans") if self.is_model else self.dim
+
+    @property
+    def min_size(self):
+        return getattr(self.entry.constructor, "min_size", 1)
+
+    @property
+    def multiple(self):
+        return getattr(self.entry.constructor, "multiple", 1)
+
     @property
     def default_size(self):
-        return (3, 224, 224) if self.is_model else (self.dim, 14, 14)
+        return (self.channels, 224, 224) if self.is_model else (self.dim, 14, 14)
 
     @property
     def small_size(self):
         """Small, non-square, and no pyramid level is a single pixel."""
-        return (3, 64, 96) if self.is_model else (self.dim, 10, 14)
+        return (self.channels, 64, 96) if self.is_model else (self.dim, 10, 14)
+
+    def fitting(self, height, width):
+        """The size itself, or a larger one where the network does not take it."""
+        enough = [side if side >= self.min_size else side + 32 for side in (height, width)]
+        return tuple(-(-side // self.multiple) * self.multiple for side in enough)
 
     def build(self, **arguments):
         """A freshly initialised module, the same one every time; for ``small_size`` if it must know the size."""
         torch.manual_seed(0)
         size = {"size": self.small_size[1:]} if self.entry.needs_size else {}
         if self.is_model:
-            return stitchwork.create_model(self.name, **{**size, **arguments})
+            return stitchwork.create_model(self.name, **{**self.arguments, **size, **arguments})
         return stitchwork.create_block(self.name, **{"dim": self.dim, **size, **arguments})
 
     def at(self, height, width):
         """What builds the module for images of this size: :meth:`build`, unless it must know the size."""
         return partial(self.build, size=(height, width)) if self.entry.needs_size else self.build
 
-    def output_shape(self, shape):
+    def output_shape(self, shape, num_classes=None):
         """The shape that the contract promises for an input of ``shape`` (B, C, H, W)."""
-        return (shape[0], 1000) if self.is_model else tuple(shape)
+        if not self.is_model:
+            return tuple(shape)
+        num_classes = self.default("num_classes") if num_classes is None else num_classes
+        if not self.is_segmenter:
+            return shape[0], num_classes
+        return (shape[0], num_classes, *shape[2:]) if num_classes else self.features_shape(shape)
+
+    def features_shape(self, shape):
+        """What a segmentation network gives for an input of ``shape`` (B, C, H, W) if it has no classes."""
+        with torch.device("meta"):
+            channels = self.build().num_features
+        stride = FEATURE_STRIDES.get(self.entry.module.rpartition(".")[2], 1)
+        return (shape[0], channels, *[-(-side // stride) for side in shape[2:]])
 
     @cached_property
     def parameters(self):
@@ -71,7 +123,8 @@ def smallest_of_each_family(subjects):
         return subject.entry.module, subject.entry.constructor.__name__
 
     families = groupby(sorted(subjects, key=family), key=family)
-    return [min(family, key=lambda s: s.parameters) for _, family in families]
+    smallest = [min(family, key=lambda s: s.parameters) for _, family in families]
+    return [replace(subject, arguments=SMALLER.get(subject.name, {})) for subject in smallest]
 
 
 BLOCKS = [Subject(name, "block") for name in stitchwork.list_blocks() if stitchwork.describe(name).layout == "image"]

@@ -13,7 +13,7 @@ from .subjects import SMALL, over
 OLD_POOLING = torch.__version__ < "2.7"
 # Source files whose networks fill up windows or cells where the size asks for it, and only there. The compiler then
 # makes one graph for each of these cases, and for some of them it thinks about the sizes for minutes.
-DECIDE_BY_SIZE = {"focal", "gcvit", "maxvit", "mobilevit", "pvt", "pvt_v2", "shunted", "swin", "twins"}
+DECIDE_BY_SIZE = {"focal", "gcvit", "maxvit", "mobilevit", "pvt", "pvt_v2", "shunted", "swin", "swin_unet", "twins"}
 
 
 def check_one_graph(build, shape):
@@ -79,8 +79,10 @@ def test_one_graph_for_all_sizes(subject):
         pytest.skip("before torch 2.7, compiled max pooling takes odd and even sizes for two cases, and compiles again")
     # Height and width differ at first, or the compiler takes them for one number; and the last map of a network is
     # nowhere a single pixel, in which the compiler does not know one memory layout from the other.
-    more = getattr(subject.entry.constructor, "min_size", 1) - 1
+    more, side = subject.min_size - 1, subject.multiple
     sizes = [(batch, height + more, width + more) for batch, height, width in [(2, 40, 48), (5, 64, 33), (4, 37, 37)]]
+    if side > 1:
+        sizes = [(batch, height * side, width * side) for batch, height, width in [(2, 2, 3), (5, 4, 2), (4, 3, 3)]]
     check_one_graph_for_all_sizes(subject.build, subject.default_size[0], sizes)
 
 

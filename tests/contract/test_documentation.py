@@ -43,12 +43,12 @@ def check_module_documented(module):
 
 
 def check_entry(entry):
-    """Paper, chapter and at least one published implementation to compare with."""
+    """Paper, chapter and at least one published implementation, or what stands for it."""
     assert re.fullmatch(r"[a-z]+\d{4}[a-z0-9]*", entry.paper), f"{entry.name}: {entry.paper!r} is no bibliography key"
     assert re.fullmatch(r"\d\d_[a-z0-9_]+", entry.chapter), f"{entry.name}: {entry.chapter!r} is no chapter"
     assert entry.references, f"{entry.name} is proved equal to nothing"
     for reference in entry.references:
-        known = re.fullmatch(r"(timm|torchvision|recorded|transcription|counted):[\w.]+", reference)
+        known = re.fullmatch(r"(timm|torchvision|recorded|transcription|counted|sibling):[\w.]+", reference)
         assert known, f"{entry.name}: reference {reference!r}"
 
 

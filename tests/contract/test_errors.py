@@ -6,12 +6,24 @@ import pytest
 import torch
 
 from .probes import noise
-from .subjects import EVERY, SMALL, SMALL_BLOCKS, over
+from .subjects import EVERY, SMALL, SMALL_BLOCKS, SMALL_MODELS, over
 
 # Arguments for which zero is a meaning of its own; they refuse -1 instead.
 ZERO_IS_LEGAL = {"num_classes", "dropout", "drop_path_rate", "num_conv"}
 # A message says what to do in one of these ways.
-ADVICE = ("must be", "at least", "add ", "build it", "enlarge", "permute", "reshape", "use ", "take ", "did you mean")
+ADVICE = (
+    "must be",
+    "at least",
+    "add ",
+    "build it",
+    "enlarge",
+    "pad ",
+    "permute",
+    "reshape",
+    "use ",
+    "take ",
+    "did you mean",
+)
 
 
 def check_refused(call, *fragments):
@@ -54,9 +66,9 @@ def check_refuses_inputs(build, shape):
 
 
 def check_refuses_small(build, channels):
-    """One pixel less than ``min_size`` is refused; ``min_size`` itself is not."""
+    """One pixel less than the least size is refused; the least size itself is not."""
     module = build().eval()
-    least = getattr(module, "min_size", 1)
+    least = max(getattr(module, "min_size", 1), getattr(module, "multiple", 1))
     with torch.no_grad():
         module(noise((1, channels, least, least)))
     for height, width in ((least - 1, least), (least, least - 1)):
@@ -94,6 +106,15 @@ def test_refuses_small(subject):
 def test_refuses_another_size(subject):
     module = subject.at(9, 5)()
     check_refused(lambda: module(noise((2, subject.dim, 5, 9))), "size", "(9, 5)", "(5, 9)")
+
+
+@over([subject for subject in SMALL_MODELS if subject.multiple > 1])
+def test_refuses_what_does_not_divide(subject):
+    with torch.device("meta"):
+        module = subject.build()
+    side = subject.multiple
+    for size in ((side, 2 * side + 1), (3 * side - 1, side)):
+        check_refused(lambda size=size: module(noise((1, subject.channels, *size))), str(side), str(size))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The parts of a network: features, head, pooled features, pyramid."""
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from .probes import assert_same, exact, noise
 from .subjects import MODELS, SMALL_MODELS, over
@@ -12,18 +14,29 @@ from .subjects import MODELS, SMALL_MODELS, over
 STRIDES = (4, 8, 16, 32)
 PYRAMIDS = [s for s in MODELS if hasattr(s.entry.constructor, "forward_pyramid")]
 SMALL_PYRAMIDS = [s for s in SMALL_MODELS if hasattr(s.entry.constructor, "forward_pyramid")]
-# Networks that cut patches without padding, so that what is left over on the right and at the bottom is not looked at:
+# Networks that cut patches or pool without padding, so that what is left over on the right and below is not looked at:
 # source file -> the size of the map at a stride, where it is not rounded up.
 LEFT_OVER = {
+    "attention_unet": lambda size, stride: size // stride,
     "conv2former": lambda size, stride: (size + 1) // 2 * 2 // stride,  # its first convolution pads
     "convnext": lambda size, stride: size // stride,
     "fasternet": lambda size, stride: size // stride,
     "inception_next": lambda size, stride: size // stride,
+    "unet": lambda size, stride: size // stride,
+    "unet_plus_plus": lambda size, stride: size // stride,
 }
-# Networks with three stages, which end at stride 16.
-THREE_STAGES = ("cvt",)
+# Networks whose maps are at other strides.
+OTHER_STRIDES = {
+    "attention_unet": (1, 2, 4, 8, 16),
+    "cvt": (4, 8, 16),
+    "deeplab": (4, 8, 8, 8),
+    "unet": (1, 2, 4, 8, 16),
+    "unet_plus_plus": (1, 2, 4, 8, 16),
+}
 # Networks that normalise the last map once more: their features are not the last map of the pyramid but made from it.
 NORMALISED = ("dilateformer", "focal", "gcvit", "msg_transformer", "swin", "twins")
+# Networks whose maps leave side by side at the end, and are not made one from the other.
+SIDE_BY_SIDE = ("vit_adapter",)
 
 
 def family_of(subject):
@@ -31,17 +44,23 @@ def family_of(subject):
 
 
 def strides_of(subject):
-    return STRIDES[:3] if family_of(subject) in THREE_STAGES else STRIDES
+    return OTHER_STRIDES.get(family_of(subject), STRIDES)
 
 
 def check_parts(build, shape):
-    """``forward`` is ``forward_head`` of ``forward_features``; the features have ``num_features`` channels."""
+    """``forward`` is ``forward_head`` of ``forward_features``; the features have ``num_features`` channels.
+
+    Logits of a map that is smaller than the image are scaled up.
+    """
     module, x = exact(build), noise(shape, dtype=torch.float64)
     with torch.no_grad():
         features = module.forward_features(x)
         channels = features.shape[1 if features.dim() == 4 else -1]  # of a map (B, C, H, W), or of tokens (B, N, C)
         assert channels == module.num_features, f"{channels} channels, not {module.num_features}"
-        assert_same(module.forward_head(features), module(x), "forward_head(forward_features(x)) against forward(x)", 0)
+        logits = module.forward_head(features)
+        if logits.dim() == 4:
+            logits = F.interpolate(logits, size=x.shape[2:], mode="bilinear")
+        assert_same(logits, module(x), "forward_head(forward_features(x)) against forward(x)", 0)
 
 
 def check_pooled_features(build, shape):
@@ -54,6 +73,18 @@ def check_pooled_features(build, shape):
         lacking = classifier.load_state_dict(module.state_dict(), strict=False)
         assert not lacking.unexpected_keys, f"without classes there are more weights: {lacking.unexpected_keys}"
         assert_same(classifier.pre_logits(classifier.forward_features(x)), pooled, "pooled features")
+
+
+def check_features_of_pixels(build, shape, expected):
+    """``num_classes=0`` gives the features, of the ``expected`` shape, that the classifier of the pixels sees."""
+    module, x = exact(lambda: build(num_classes=0)), noise(shape, dtype=torch.float64)
+    with torch.no_grad():
+        features = module(x)
+        assert tuple(features.shape) == tuple(expected), f"features have shape {tuple(features.shape)}"
+        classifier = build(num_classes=7).double().eval()
+        lacking = classifier.load_state_dict(module.state_dict(), strict=False)
+        assert not lacking.unexpected_keys, f"without classes there are more weights: {lacking.unexpected_keys}"
+        assert_same(classifier.forward_features(x), features, "features")
 
 
 def rounded_up(size, stride):
@@ -89,22 +120,29 @@ def check_pyramid_is_the_network(build, shape, normalised=False):
 
 @over(SMALL_MODELS)
 def test_parts(subject):
-    check_parts(subject.build, (2, *subject.small_size))
+    build = partial(subject.build, num_classes=7) if subject.is_segmenter else subject.build
+    check_parts(build, (2, *subject.small_size))
 
 
-@over(SMALL_MODELS)
+@over([subject for subject in SMALL_MODELS if not subject.is_segmenter])
 def test_pooled_features(subject):
     check_pooled_features(subject.build, (2, *subject.small_size))
+
+
+@over([subject for subject in SMALL_MODELS if subject.is_segmenter])
+def test_features_of_pixels(subject):
+    shape = (2, *subject.small_size)
+    check_features_of_pixels(subject.build, shape, subject.features_shape(shape))
 
 
 @pytest.mark.parametrize("size", [(64, 96), (75, 91)], ids="{0[0]}x{0[1]}".format)
 @over(SMALL_PYRAMIDS)
 def test_pyramid(subject, size):
     size_at = LEFT_OVER.get(family_of(subject), rounded_up)
-    check_pyramid(subject.build, (2, 3, *size), size_at, strides_of(subject))
+    check_pyramid(subject.build, (2, subject.channels, *subject.fitting(*size)), size_at, strides_of(subject))
 
 
-@over(SMALL_PYRAMIDS)
+@over([subject for subject in SMALL_PYRAMIDS if family_of(subject) not in SIDE_BY_SIDE])
 def test_pyramid_is_the_network(subject):
     check_pyramid_is_the_network(subject.build, (2, *subject.small_size), family_of(subject) in NORMALISED)
 
@@ -113,7 +151,7 @@ def test_pyramid_is_the_network(subject):
 def test_pyramid_of_every_network(subject):
     with torch.device("meta"):
         module = subject.build()
-        maps = module.forward_pyramid(torch.empty(1, 3, 64, 96))
+        maps = module.forward_pyramid(torch.empty(1, subject.channels, 64, 96))
     assert [tuple(m.shape[1:]) for m in maps] == [
         (c, 64 // s, 96 // s) for c, s in zip(module.pyramid_channels, strides_of(subject), strict=True)
     ]

@@ -30,6 +30,7 @@ FOLDING = [
     "shufflenet_v2_x0_5",
     "unireplknet_a",
     "repnext_m0",
+    "unet_half",
 ]
 
 

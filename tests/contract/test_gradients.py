@@ -6,10 +6,20 @@ import torch
 
 from .probes import awaken, noise
 from .subjects import SMALL, over
+from .test_features import SIDE_BY_SIDE
 
 SAME_FOR_ALL_KEYS = "it adds the same number to the logits of all keys, which the softmax does not see"
 BEFORE_BATCHNORM = "as in the official code, a bias in front of a BatchNorm, which subtracts it"
-# Parameters that rightly get no gradient in training: source file -> {pattern of the path: reason}.
+BEFORE_POINTWISE = "only 1x1 convolutions with a BatchNorm follow, which subtracts it"
+UNSEEN_IN_EFFICIENTFORMER = {
+    "*.conv.bias": BEFORE_BATCHNORM,
+    "*.attn.k.norm.bias": SAME_FOR_ALL_KEYS,
+    "*.attn.talk1.bias": SAME_FOR_ALL_KEYS,
+    "*.attn.shrink.norm.bias": BEFORE_POINTWISE,
+    "*.attn.q.local.bias": BEFORE_POINTWISE,
+}
+# Parameters that rightly get no gradient in training: {pattern of the path: reason} for a source file, or for a name
+# that differs from the others of its file.
 WITHOUT_GRADIENT = {
     "acmix": {
         "position.bias": "it adds the same number to the logits of all keys of a pixel, which the softmax does not see"
@@ -17,6 +27,7 @@ WITHOUT_GRADIENT = {
     "aft_full": {"key.bias": "it multiplies e^K by the same number at all pixels, which the quotient does not see"},
     "aft_local": {"key.bias": "it multiplies e^K by the same number at all pixels, which the quotient does not see"},
     "aft_simple": {"key.bias": "it multiplies e^K by the same number at all pixels, which the quotient does not see"},
+    "attention_unet": {"*.conv.bias": BEFORE_BATCHNORM},
     "ceit": {
         "blocks.*.leff.depthwise.bias": BEFORE_BATCHNORM,
         "blocks.*.leff.narrow.bias": BEFORE_BATCHNORM,
@@ -40,6 +51,13 @@ WITHOUT_GRADIENT = {
     "double_attention": {
         "gather.bias": "it adds the same number to the logits of all pixels, which the softmax does not see"
     },
+    "efficientformerv2": {
+        **UNSEEN_IN_EFFICIENTFORMER,
+        "stages.3.blocks.*.mlp.2.norm.bias": "every branch of the last stage begins with a 1x1 convolution and a "
+        "BatchNorm, which subtracts it, and so does the network's last BatchNorm",
+        "stages.3.*.attn.proj.1.norm.bias": "as that of mlp.2",
+        "stages.3.downsample.conv.norm.bias": "as that of mlp.2",
+    },
     "efficientnet": {
         "stages.*.project.norm.bias": "the projection is linear, so its shift passes through the next 1x1 convolution "
         "as a constant of each channel, which the BatchNorm behind that subtracts"
@@ -54,6 +72,7 @@ WITHOUT_GRADIENT = {
         "to zero behind the InstanceNorm, not the other",
         "sr_norm.bias": "the same for all keys and values, like kv.bias",
     },
+    "evit_unet": UNSEEN_IN_EFFICIENTFORMER,
     "external_attention": {
         "embed.bias": "it adds the same number to the logits of all pixels of a slot, which the softmax does not see"
     },
@@ -116,6 +135,14 @@ WITHOUT_GRADIENT = {
         "stages.[123].[1-9].norm.bias": "the next 1x1 convolution passes it as a constant to a BatchNorm",
         "stages.3.1.mlp.1.norm.bias": "the last shift before the mean, behind which each classifier has a BatchNorm",
     },
+    "seaformer_tiny": {
+        "encoder.convolve.[0123].*.project.norm.bias": BEFORE_POINTWISE,
+        "encoder.attend.3.*.mlp.3.norm.bias": BEFORE_POINTWISE,
+    },
+    "seaformer_tiny_seg": {
+        "encoder.convolve.*.project.norm.bias": BEFORE_POINTWISE,
+        "encoder.attend.*.mlp.3.norm.bias": BEFORE_POINTWISE,
+    },
     "shufflenet_v1": {
         "stages.*.depthwise.norm.bias": "nothing is cut off behind it: shuffle and 1x1 convolution pass it as a "
         "constant of each channel, which the BatchNorm behind them subtracts"
@@ -129,11 +156,14 @@ WITHOUT_GRADIENT = {
         "conv_y.*": "as in the official code, a module holds the kernels of both axes and uses that of its own"
     },
     "split_attention": {"fuse.0.bias": BEFORE_BATCHNORM},
+    "unet": {"down.*.conv.bias": BEFORE_BATCHNORM},
+    "unet_plus_plus": {"*.conv.bias": BEFORE_BATCHNORM},
     "unireplknet": {
         "stages.*.look.branches.*.norm.bias": "the BatchNorm behind the sum of the branches subtracts it",
         "stages.*.feed_forward.respond.bias": "as in the official code, the next 1x1 convolution passes it as a "
         "constant to a BatchNorm, which subtracts it",
     },
+    "vit_adapter": {"prior.project.0.bias": BEFORE_BATCHNORM, "up.bias": BEFORE_BATCHNORM},
 }
 
 
@@ -165,7 +195,15 @@ def check_gradients(build, shape, exceptions=()):
     assert not unused, f"listed as without a gradient, but does not exist: {unused}"
 
 
+def with_all_maps(module):
+    """The network with its whole pyramid for an output, where it gives one of several maps that leave side by side."""
+    module.forward = lambda x: torch.cat([y.flatten() for y in module.forward_pyramid(x)])
+    return module
+
+
 @over(SMALL)
 def test_gradients(subject):
     family = subject.entry.module.rpartition(".")[2]
-    check_gradients(subject.build, (2, *subject.small_size), WITHOUT_GRADIENT.get(family, {}))
+    build = (lambda: with_all_maps(subject.build())) if family in SIDE_BY_SIDE else subject.build
+    exceptions = WITHOUT_GRADIENT.get(subject.name, WITHOUT_GRADIENT.get(family, {}))
+    check_gradients(build, (2, *subject.small_size), exceptions)

@@ -1,5 +1,7 @@
 """As training begins: the signal neither dies nor explodes, nothing is undefined, logits are logits."""
 
+from functools import partial
+
 import torch
 
 from .probes import noise
@@ -36,19 +38,23 @@ def check_zero_input(build, shape, dtype=torch.float32):
 
 
 def check_logits(build, shape):
-    """The classifier ends in logits: of both signs, no distribution, and without a bound."""
+    """The network ends in logits: of both signs, no distribution, and without a bound."""
     module = build().eval()
     with torch.no_grad():
         features = module.forward_features(noise(shape))
         features /= features.std()
-        logits, pre_logits = module.forward_head(features), module.pre_logits
-        module.pre_logits = lambda features: 1000 * pre_logits(features)  # behind a normalisation, which would hide it
-        large = module.forward_head(features)
+        logits = module.forward_head(features)
+        if pre_logits := getattr(module, "pre_logits", None):
+            # Made large behind a normalisation, which would hide it.
+            module.pre_logits = lambda features: 1000 * pre_logits(features)
+            large = module.forward_head(features)
+        else:
+            large = module.forward_head(1000 * features)
     assert logits.isfinite().all(), "logits at initialisation are not finite"
     assert (logits < 0).any() and (logits > 0).any(), "logits have one sign only"
     assert ((logits.sum(1) - 1).abs() > 1e-3).any(), "every row of logits sums to one: there is a softmax"
     growth = (large.abs().max() / logits.abs().max()).item()
-    assert growth > 100, f"pooled features 1000 times as large give logits only {growth:.2g} times as large"
+    assert growth > 100, f"features 1000 times as large give logits only {growth:.2g} times as large"
 
 
 @over(SMALL_BLOCKS)
@@ -70,4 +76,5 @@ def test_zero_input(subject):
 
 @over(SMALL_MODELS)
 def test_logits(subject):
-    check_logits(subject.build, (4, *subject.small_size))
+    build = partial(subject.build, num_classes=8) if subject.is_segmenter else subject.build
+    check_logits(build, (4, *subject.small_size))

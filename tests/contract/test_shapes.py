@@ -69,8 +69,7 @@ def test_non_square(subject, factors):
 @pytest.mark.parametrize("size", [(33, 47), (7, 13)], ids="{0[0]}x{0[1]}".format)
 @over(SMALL)
 def test_odd_sizes(subject, size):
-    least = getattr(subject.entry.constructor, "min_size", 1)
-    shape = (2, subject.default_size[0], *[n if n >= least else n + 32 for n in size])
+    shape = (2, subject.default_size[0], *subject.fitting(*size))
     check_output_shape(subject.at(*shape[2:]), shape, subject.output_shape(shape))
 
 
@@ -116,12 +115,14 @@ def test_other_input_channels(subject, in_chans):
 @pytest.mark.parametrize("num_classes", [1, 7])
 @over(SMALL_MODELS)
 def test_other_numbers_of_classes(subject, num_classes):
-    check_output_shape(lambda: subject.build(num_classes=num_classes), (2, *subject.small_size), (2, num_classes))
+    shape = (2, *subject.small_size)
+    check_output_shape(lambda: subject.build(num_classes=num_classes), shape, subject.output_shape(shape, num_classes))
 
 
 @over(MODELS)
 def test_input_channels_and_classes_of_every_network(subject):
-    check_shape_on_meta(partial(subject.at(64, 64), num_classes=7, in_chans=4), (2, 4, 64, 64), (2, 7))
+    shape = (2, 4, 64, 64)
+    check_shape_on_meta(partial(subject.at(64, 64), num_classes=7, in_chans=4), shape, subject.output_shape(shape, 7))
 
 
 @over(BLOCKS)

@@ -25,7 +25,13 @@ from .test_counts import check_parameter_count, published
 from .test_devices import check_built_on_meta, check_moved_to_meta, check_same_on_gpu, needs_gpu
 from .test_documentation import check_class_documented, check_entry, check_module_documented, check_name
 from .test_errors import check_refused, check_refuses_argument, check_refuses_inputs, check_refuses_small
-from .test_features import check_parts, check_pooled_features, check_pyramid, check_pyramid_is_the_network
+from .test_features import (
+    check_features_of_pixels,
+    check_parts,
+    check_pooled_features,
+    check_pyramid,
+    check_pyramid_is_the_network,
+)
 from .test_gradients import check_gradients
 from .test_initialisation import check_logits, check_scale, check_zero_input
 from .test_learning import check_overfits, hosted
@@ -432,6 +438,46 @@ class ForgetsTheInput(Network):
         return super().forward_features(x) * 0
 
 
+class PixelNetwork(nn.Module):
+    """A sound network for segmentation: features of half the size, a 1x1 convolution, logits scaled up."""
+
+    def __init__(self, num_classes: int = 8):
+        super().__init__()
+        self.num_classes, self.num_features = num_classes, 16
+        self.body = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU())
+        self.head = nn.Conv2d(16, num_classes, 1) if num_classes else nn.Identity()
+
+    def forward_features(self, x):
+        return self.body(x)
+
+    def forward_head(self, x):
+        return self.head(x)
+
+    def forward(self, x):
+        y = self.forward_head(self.forward_features(x))
+        return F.interpolate(y, size=x.shape[2:], mode="bilinear") if self.num_classes else y
+
+
+class ScalesUpByRepeating(PixelNetwork):
+    def forward(self, x):
+        return F.interpolate(self.forward_head(self.forward_features(x)), size=x.shape[2:])
+
+
+class BoundedPixels(PixelNetwork):
+    def forward_head(self, x):
+        return super().forward_head(x).tanh()
+
+
+class FeaturesScaledUp(PixelNetwork):
+    def forward(self, x):
+        return F.interpolate(self.forward_head(self.forward_features(x)), size=x.shape[2:], mode="bilinear")
+
+
+class OtherFeatures(PixelNetwork):
+    def forward_features(self, x):
+        return super().forward_features(x) * (1 if self.num_classes else 2)
+
+
 # What the checks are called with, and who must pass and fail: (id, check, sound, broken).
 IMAGE = (2, 3, 64, 96)
 ODD_IMAGE = (2, 3, 75, 91)
@@ -531,6 +577,14 @@ CASES = [
     ),
     ("overfit_block", lambda build: check_overfits(hosted(build, 4), (8, 3, 16, 16), 300, 0.03), Sound, [DeadBlock]),
     ("parts", lambda build: check_parts(build, IMAGE), Network, [OtherHead]),
+    ("parts_of_pixels", lambda build: check_parts(build, IMAGE), PixelNetwork, [ScalesUpByRepeating]),
+    ("logits_of_pixels", lambda build: check_logits(build, IMAGE), PixelNetwork, [BoundedPixels]),
+    (
+        "features_of_pixels",
+        lambda build: check_features_of_pixels(build, IMAGE, (2, 16, 32, 48)),
+        PixelNetwork,
+        [FeaturesScaledUp, OtherFeatures],
+    ),
     ("pooled", lambda build: check_pooled_features(build, IMAGE), Network, [PooledDifferently]),
     ("pyramid", lambda build: check_pyramid(build, ODD_IMAGE), Network, [WrongChannels, RoundsDown]),
     ("pyramid_way", lambda build: check_pyramid_is_the_network(build, IMAGE), Network, [PyramidBeside]),

@@ -32,3 +32,8 @@ def test_input_stays():
     x = torch.ones(1, 2, 2, 2)
     LayerScale(2)(x)
     assert (x == 1).all()
+
+
+def test_adds_the_shortcut():
+    scale, x, shortcut = LayerScale(3, init=0.5), torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    torch.testing.assert_close(scale(x, shortcut), shortcut + 0.5 * x)

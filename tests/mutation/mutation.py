@@ -11,7 +11,7 @@ class Mutation:
         id: what it is.
         module: the file, as a module of the package.
         replacements: pairs of old and new text.
-        subject: the registered name whose tests must notice.
+        subject: the registered name whose tests must notice, or else the file or folder of tests that must.
     """
 
     id: str

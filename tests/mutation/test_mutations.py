@@ -1,7 +1,8 @@
 """Real bugs are put into the package one by one, and the suite must notice each.
 
-What runs is the suite itself: the parity and contract tests of the name concerned, until the first fails. ``python
-tests/mutation/test_mutations.py`` prints which test catches which bug.
+What runs is the suite itself, until the first test fails: the parity and contract tests of the name concerned, or the
+tests of a part that has no name, such as the losses. ``python tests/mutation/test_mutations.py`` prints which test
+catches which bug.
 """
 
 import importlib.util

@@ -55,11 +55,13 @@ class Recorder:
     """Keeps the tests of one registered name and those of none in particular, and notes what came of them.
 
     Tests of all names at once (``test_every_...``) are left out: while the tests are collected, the registry shows only
-    the name concerned, for making thousands of tests of the others would take most of the time.
+    the name concerned, for making thousands of tests of the others would take most of the time. Where the subject is a
+    file or folder of tests, all of it is kept.
     """
 
     def __init__(self, subject):
-        self.wanted = re.compile(rf"^test_(?!every_)\w+$|(?<!\w){re.escape(subject)}(?!\w)")
+        names = rf"^test_(?!every_)\w+$|(?<!\w){re.escape(subject)}(?!\w)"
+        self.wanted = re.compile("" if is_place(subject) else names)
         self.failed, self.broken, self.passed = [], [], 0
 
     def pytest_collection_modifyitems(self, items):
@@ -91,6 +93,11 @@ def only(subject):
             setattr(stitchwork, kind, names)
 
 
+def is_place(subject):
+    """Whether the subject is a file or folder of tests, and not a registered name."""
+    return (TESTS / subject).exists()
+
+
 def is_ours(name, module):
     """The package, and every test file: one that stayed would hold on to the package of the run before."""
     test = (getattr(module, "__file__", None) or "").startswith(f"{TESTS}{os.sep}")
@@ -106,7 +113,8 @@ def run(request):
     sys.meta_path.insert(0, finder)
     try:
         with contextlib.redirect_stdout(output), only(request["subject"]):
-            pytest.main([*OPTIONS, str(TESTS / "parity"), str(TESTS / "contract")], plugins=[recorder])
+            places = [request["subject"]] if is_place(request["subject"]) else ["parity", "contract"]
+            pytest.main([*OPTIONS, *(str(TESTS / place) for place in places)], plugins=[recorder])
     finally:
         sys.meta_path.remove(finder)
     return {

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from stitchwork.bench.speed import build_reference
+
 # What makes timm's networks take other sizes than that of their training, by the beginning of their names.
 # timm's vit_huge_patch14_224 has no classes unless it is asked.
 ANY_SIZE = {("vit_", "deit_"): {"dynamic_img_size": True, "dynamic_img_pad": True, "num_classes": 1000}}
@@ -11,7 +13,7 @@ ANY_SIZE = {("vit_", "deit_"): {"dynamic_img_size": True, "dynamic_img_pad": Tru
 # out the pixels that fill no patch.
 NATIVE_SIZE = {
     ("crossvit_",): (240, 240),
-    ("gcvit_", "maxvit_", "mixer_", "swin_", "twins_svt_"): (224, 224),
+    ("efficientformerv2_", "gcvit_", "maxvit_", "mixer_", "swin_", "twins_svt_"): (224, 224),
     ("twins_pcpvt_",): (64, 96),
 }
 
@@ -32,9 +34,7 @@ def build(library: str, published: str, **options) -> nn.Module:
         import timm
 
         return timm.create_model(published, **of_prefix(ANY_SIZE, published, {}), **options)
-    import torchvision
-
-    return torchvision.models.get_model(published)
+    return build_reference(f"torchvision:{published}")
 
 
 @torch.no_grad()

@@ -1,8 +1,11 @@
 """The structure of networks of which no fingerprint was recorded: what the official code builds, as facts.
 
-They share the class of a smaller network that is proved equal, and have the published numbers of parameters and
-multiply-adds. What those cannot show is checked here: which layer has which kernel, width and number of groups.
+They share the class of a smaller network that is proved equal, or of its encoder, and have the published numbers of
+parameters and multiply-adds. What those cannot show is checked here: which layer has which kernel, width and number of
+groups.
 """
+
+from itertools import pairwise
 
 import pytest
 import torch
@@ -80,8 +83,49 @@ DILATEFORMER = {  # channels, blocks
     "dilateformer_small": (72, (3, 5, 8, 3)),
     "dilateformer_base": (96, (4, 8, 10, 3)),
 }
+UNET = {  # channels in and out and kernel of the decoder's convolutions, from the bottom up; whether it has BatchNorms
+    "unet_bilinear": (
+        [
+            (1024, 512, 3),
+            (512, 256, 3),
+            (512, 256, 3),
+            (256, 128, 3),
+            (256, 128, 3),
+            (128, 64, 3),
+            (128, 64, 3),
+            (64, 64, 3),
+        ],
+        True,
+    ),
+    "unet_half": (
+        [
+            *[(512, 256, 1), (512, 256, 3), (256, 256, 3)],
+            *[(256, 128, 1), (256, 128, 3), (128, 128, 3)],
+            *[(128, 64, 1), (128, 64, 3), (64, 64, 3)],
+            *[(64, 32, 1), (64, 32, 3), (32, 32, 3)],
+        ],
+        False,
+    ),
+}
+TWO_RATIOS, THREE_RATIOS = ((16, 2), (24, 4)), ((16, 2), (20, 4), (24, 6))
+SEAFORMER = {
+    # Channels and expansions of the stages behind the first residual, attention blocks of a stage, heads, and for each
+    # stage with attention the channels of a key and the width of the feed-forward part; channels of the head's gates.
+    "small": ((24, 48, 96, 160, 192), (4, 3, 3, 4, 6), 3, 6, TWO_RATIOS, (96, 128)),
+    "base": ((32, 64, 128, 192, 256), (4, 3, 3, 4, 6), 4, 8, TWO_RATIOS, (128, 160)),
+    "large": ((64, 128, 192, 256, 320), (4, 4, 4, 4, 6), 3, 8, THREE_RATIOS, (128, 160, 192)),
+    "tiny": ((16, 32, 64, 128, 160), (4, 3, 3, 3, 6), 2, 4, TWO_RATIOS, (64, 96)),
+}
+SEAFORMERS = {f"seaformer_{size}{kind}": SEAFORMER[size] for size in SEAFORMER for kind in ("", "_seg")}
+VIT_ADAPTER = {  # channels, heads of the transformer, heads of the deformable attention, channels of its values
+    "vit_adapter_small": (384, 6, 6, 384),
+    "vit_adapter_base": (768, 12, 12, 384),
+}
 FACTS = (
-    SHUFFLENET_V1
+    UNET
+    | SEAFORMERS
+    | VIT_ADAPTER
+    | SHUFFLENET_V1
     | CONV2FORMER
     | UNIREPLKNET
     | REPNEXT
@@ -315,6 +359,74 @@ def test_dilateformer(name):
         attentions = [block.block.attn for block in stage.blocks]
         assert [attn.num_heads for attn in attentions] == [3 * 2**index] * depth
         assert index >= 2 or {(attn.kernel_size, attn.dilation) for attn in attentions} == {(3, (1, 2, 3))}
+
+
+@pytest.mark.parametrize("name", UNET)
+def test_unet(name):
+    decoder, norms = UNET[name]
+    network = meta(name)
+    widths = {"unet_bilinear": (3, 64, 128, 256, 512, 512), "unet_half": (3, 32, 64, 128, 256, 512)}[name]
+    encoder = [row for dim, out in pairwise(widths) for row in ((dim, out, 3, 1), (out, out, 3, 1))]
+    assert shapes(convolutions(network.down, depthwise=False)) == encoder
+    assert shapes(convolutions(network.up, depthwise=False)) == [(*row, 1) for row in decoder]
+    assert shapes([network.head]) == [(decoder[-1][1], 2, 1, 1)]
+    # The popular code has no bias in front of a BatchNorm, the widely copied one has.
+    assert {conv.bias is None for conv in convolutions(network.down, depthwise=False)} == {name == "unet_bilinear"}
+    assert {conv.bias is None for conv in convolutions(network.up, depthwise=False)} == {norms}
+    assert len([part for part in network.down.modules() if isinstance(part, nn.BatchNorm2d)]) == 10
+    assert len([part for part in network.up.modules() if isinstance(part, nn.BatchNorm2d)]) == 8 * norms
+    scaling = [part for part in network.up.modules() if isinstance(part, nn.Upsample)]
+    assert [(part.scale_factor, part.mode, part.align_corners) for part in scaling] == [(2.0, "bilinear", True)] * 4
+    assert {up.own_first for up in network.up} == {name == "unet_half"}
+
+
+@pytest.mark.parametrize("name", SEAFORMERS)
+def test_seaformer(name):
+    dims, expansions, depth, heads, attention, gates = SEAFORMERS[name]
+    network, large = meta(name), "large" in name
+    first = 32 if large else 16
+    encoder = network.encoder
+    assert shapes([encoder.stem.conv]) == [(3, first, 3, 2)]
+    # The first residual: width, kernel, stride; then those of each stage, of which the first halves the map.
+    rows, before = [(3 * first if large else first, 3, 1)], first
+    for dim, t, kernel, count in zip(dims, expansions, (3, 5, 3, 5, 3), (2, 2, 2, 1, 1), strict=True):
+        later = 3 if dim == dims[0] and not large else t
+        rows += [(t * before, kernel, 2)] + [(later * dim, kernel, 1)] * (count - 1)
+        before = dim
+    found = convolutions(encoder.convolve, depthwise=True)
+    assert [(conv.in_channels, conv.kernel_size[0], conv.stride[0]) for conv in found] == rows
+    projections = [block.project.conv.out_channels for stage in encoder.convolve for block in stage]
+    assert projections == [first, *[dim for dim, count in zip(dims, (2, 2, 2, 1, 1)) for _ in range(count)]]
+    assert [len(stage) for stage in encoder.attend] == [0] * (5 - len(attention)) + [depth] * len(attention)
+    for stage, (key_dim, ratio), dim in zip(encoder.attend[-len(attention) :], attention, dims[-len(attention) :]):
+        for block in stage:
+            widths = {"to_q": heads * key_dim, "to_k": heads * key_dim, "to_v": 2 * heads * key_dim}
+            assert {part: getattr(block.attn, part).conv.out_channels for part in widths} == widths
+            assert block.attn.row.heads == block.attn.column.heads == heads
+            assert block.mlp[1].in_channels == ratio * dim
+    if name.endswith("seg"):
+        coarse = dims[-len(gates) :]
+        fine = (dims[1], *gates)
+        found = [shapes([gate.local.conv, gate.gate.conv]) for gate in network.gates]
+        assert found == [[(a, out, 1, 1), (b, out, 1, 1)] for a, b, out in zip(fine, coarse, gates)]
+
+
+@pytest.mark.parametrize("name", VIT_ADAPTER)
+def test_vit_adapter(name):
+    dim, heads, deform_heads, values = VIT_ADAPTER[name]
+    network = meta(name)
+    assert linears(network.blocks) == biased((dim, 3 * dim), (dim, dim), (dim, 4 * dim), (4 * dim, dim)) * 12
+    assert {part.num_heads for part in network.blocks.modules() if hasattr(part, "num_heads")} == {heads}
+
+    def reading(levels):
+        points = deform_heads * levels * 4
+        return [(dim, 2 * points), (dim, points), (dim, values), (values, dim)]
+
+    assert linears(network.injectors) == biased(*reading(3)) * 4
+    assert linears(network.extractors) == biased(*reading(1), (dim, dim // 4), (dim // 4, dim)) * 6
+    assert [len(group) for group in network.extractors] == [1, 1, 1, 3]
+    found = shapes(convolutions(network.prior.stages, depthwise=False))
+    assert found == [(3, 64, 3, 2), (64, 64, 3, 1), (64, 64, 3, 1), (64, 128, 3, 2), (128, 256, 3, 2), (256, 256, 3, 2)]
 
 
 def test_every_counted_network_has_its_facts():

@@ -20,10 +20,12 @@ PAIRS = [
 SMALLEST = (
     "convformer_s18",
     "convnext_tiny",
+    "deeplabv3_resnet50",
     "deit_tiny_distilled",
     "efficientnet_b0",
     "efficientnet_v2_s",
     "fasternet_t0",
+    "fcn_resnet50",
     "inception_next_atto",
     "mobilenet_v1",
     "mobilenet_v2_035",

@@ -1,22 +1,28 @@
-"""Every block computes what its equations say, at any size: the plain form with the same parameters agrees."""
+"""Every block computes what its equations say, at any size: the plain form with the same parameters agrees.
+
+So does the network that has one.
+"""
+
+from functools import partial
 
 import pytest
 import torch
-from contract.probes import assert_same, exact, noise
+from contract.probes import assert_same, exact, noise, settle
 from contract.subjects import Subject
 
 import stitchwork
 from stitchwork.transcriptions import transcribe, transcriptions
 
 SIZES = [(14, 14), (9, 12), (7, 5)]
+ENTRIES = [stitchwork.describe(name) for name in transcriptions()]
 
 
 def test_every_block_has_one():
-    assert set(transcriptions()) == set(stitchwork.list_blocks())
+    assert {entry.name for entry in ENTRIES if entry.kind == "block"} == set(stitchwork.list_blocks())
 
 
 @pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
-@pytest.mark.parametrize("name", [n for n in transcriptions() if stitchwork.describe(n).layout == "image"])
+@pytest.mark.parametrize("name", [e.name for e in ENTRIES if e.kind == "block" and e.layout == "image"])
 def test_plain_form_agrees(name, size):
     subject = Subject(name, "block")
     block = exact(subject.at(*size))
@@ -29,3 +35,17 @@ def test_plain_form_agrees(name, size):
     (ours, our_gradient), (plain, plain_gradient) = results
     assert_same(ours, plain, f"{name} against its plain form")
     assert_same(our_gradient, plain_gradient, f"the gradient of {name} against that of its plain form")
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "last"])
+@pytest.mark.parametrize(("size", "num_classes"), [((224, 224), 9), ((64, 96), 9), ((32, 32), 1)])
+@pytest.mark.parametrize("name", [e.name for e in ENTRIES if e.kind == "model" and e.name.endswith("_s0")])
+def test_plain_network_agrees(name, size, num_classes, memory_format):
+    """With no number left that hides a part of it: not the scales of the branches, nor the biases of the distances."""
+    network = exact(partial(Subject(name, "model").build, num_classes=num_classes)).to(memory_format=memory_format)
+    x = noise((2, network.in_chans, *size), dtype=torch.float64).contiguous(memory_format=memory_format)
+    settle(network, x)
+    with torch.no_grad():
+        ours, plain = network(x), transcribe(name, network).eval()(x)
+    assert ours.std() > 0.01
+    assert_same(ours, plain, f"{name} against its plain form")

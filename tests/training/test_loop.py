@@ -79,6 +79,11 @@ def test_learns_with_less_precision(precision):
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
+def test_the_rate_falls_as_the_recipe_says():
+    history = quick(network(), recipe=replace(FAST, schedule="poly", warmup=0.0))
+    assert history.lr.tolist() == pytest.approx([0.01 * (1 - step / 18) ** 0.9 for step in (5, 11, 17)])
+
+
 def test_the_history():
     history = quick(network(), valid=samples(30, 1), recipe=replace(FAST, ema=0.9))
     assert isinstance(history, pandas.DataFrame)

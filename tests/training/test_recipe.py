@@ -23,6 +23,7 @@ from stitchwork.training import Recipe
         ("precision", "fp8"),
         ("seed", "0"),
         ("optimiser", "adam"),
+        ("schedule", "linear"),
     ],
 )
 def test_a_bad_value_is_named(argument, value):

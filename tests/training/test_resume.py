@@ -83,7 +83,9 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("step", [1, 6, 7, 10, 17, 18])
-@pytest.mark.parametrize("change", [{}, {"optimiser": "sgd", "ema": 0.0, "precision": "fp16"}])
+@pytest.mark.parametrize(
+    "change", [{}, {"optimiser": "sgd", "ema": 0.0, "precision": "fp16"}, {"schedule": "poly", "warmup": 0.0}]
+)
 def test_ctrl_c_and_resume(tmp_path, step, change):
     recipe = replace(RECIPE, **change)
     whole = Trap(network(), -1, None)
@@ -210,6 +212,7 @@ def test_sigterm_is_a_request_to_stop(tmp_path):
     [
         ({"recipe": replace(RECIPE, lr=0.02, epochs=4)}, r"epochs was 3, now 4; lr was 0\.01, now 0\.02"),
         ({"recipe": replace(RECIPE, ema=0.0)}, r"ema was 0\.9, now 0\.0"),
+        ({"recipe": replace(RECIPE, schedule="poly")}, "schedule was 'cosine', now 'poly'"),
         ({"train": samples(51)}, "training samples was 50, now 51"),
         ({"model": network(width=9)}, r"weight 0\.bias was \(8,\), now \(9,\)|weight 0\.weight was \(8, 6\)"),
         ({"model": nn.Linear(6, 3)}, "model was 'Sequential', now 'Linear'"),

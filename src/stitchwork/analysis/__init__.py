@@ -14,6 +14,7 @@ from stitchwork.analysis.receptive_field import (
     gradient_support,
     theoretical_receptive_field,
 )
+from stitchwork.analysis.segmentation import evaluate_volumes, predict_slices, segmentation_scores
 
 __all__ = [
     "AttentionMap",
@@ -29,6 +30,7 @@ __all__ = [
     "count_parameters",
     "deviation",
     "effective_receptive_field",
+    "evaluate_volumes",
     "fill",
     "fingerprint",
     "first_differing_layer",
@@ -37,8 +39,10 @@ __all__ = [
     "interval",
     "measure_latency",
     "measure_peak_memory",
+    "predict_slices",
     "recorded",
     "same",
+    "segmentation_scores",
     "theoretical_receptive_field",
     "tokens",
 ]

@@ -48,9 +48,16 @@ def fill(module: nn.Module) -> nn.Module:
     return module
 
 
-def images(channels: int, height: int, width: int) -> Tensor:
-    """The two test images as a batch: float64 (2, channels, height, width)."""
-    return torch.stack([_waves(978, channels, height, width), _waves(979, channels, height, width)])
+def images(channels: int, height: int, width: int, first: int = 1) -> Tensor:
+    """The two test images as a batch: float64 (2, channels, height, width).
+
+    Args:
+        channels: of an image.
+        height: in pixels.
+        width: in pixels.
+        first: number of the first of the two; where a module takes a second batch, its images are 11 and 12.
+    """
+    return torch.stack([_waves(977 + number, channels, height, width) for number in (first, first + 1)])
 
 
 def tokens(count: int, channels: int) -> Tensor:

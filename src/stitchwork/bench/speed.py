@@ -155,7 +155,7 @@ def compare(name: str, pairs: int, batch: int, pixels: int) -> Iterator[Row]:
     """Time one network against all of its references, evaluating and training, and its fused form against itself."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, 3, pixels, pixels, generator=generator).to(device)
+    x = torch.randn(batch, meta(name).in_chans, pixels, pixels, generator=generator).to(device)
     networks = with_equal_weights(name, x)
     if len(networks) > 1:
         for mode in ("eval", "train"):
@@ -206,7 +206,8 @@ def build_reference(reference: str) -> nn.Module:
     """The network that a reference such as ``"timm:resnet50"`` names, with random weights.
 
     torchvision's builders switch stochastic depth on, timm's and ours do not: it is switched off, so that all train
-    the same network.
+    the same network. Its networks for segmentation would download weights for their encoder, and give a dictionary:
+    here they do not, and give the logits.
     """
     library, name = reference.split(":")
     if library == "timm":
@@ -215,7 +216,12 @@ def build_reference(reference: str) -> nn.Module:
         return timm.create_model(name)
     import torchvision
 
-    network = torchvision.models.get_model(name)
+    build = torchvision.models.get_model_builder(name)
+    if build.__module__.startswith("torchvision.models.segmentation"):
+        network = build(weights_backbone=None)
+        network.register_forward_hook(lambda module, inputs, outputs: outputs["out"])
+    else:
+        network = build()
     for part in network.modules():
         if isinstance(part, torchvision.ops.StochasticDepth):
             part.p = 0.0
@@ -284,7 +290,9 @@ def make_step(network: nn.Module, x: Tensor, mode: str, layout: str) -> Callable
     def step():
         network.train()
         optimiser.zero_grad()
-        F.cross_entropy(network(x), targets).backward()
+        logits = network(x)
+        labels = targets.view(-1, *[1] * (logits.dim() - 2)).expand(len(x), *logits.shape[2:])
+        F.cross_entropy(logits, labels).backward()
         optimiser.step()
 
     return step

@@ -71,9 +71,12 @@ class ASPP(nn.Module):
         local = torch.cat([self.point(x), *(branch(x) for branch in self.atrous)], 1)  # (B, (n + 1) C', H, W)
         whole = self.whole(x.mean((2, 3), keepdim=True))  # (B, C', 1, 1)
         # The projection of a constant map is a constant map: project the vector, and add it to every pixel.
-        weight = self.project.conv.weight  # (C', (n + 2) C', 1, 1)
-        y = F.conv2d(local, weight[:, : -self.out_dim]) + F.conv2d(whole, weight[:, -self.out_dim :])
-        return self.drop(self.project.act(self.project.norm(y)))  # (B, C', H, W)
+        conv, *layers = self.project.children()  # the BatchNorm, if it is not folded, and the activation
+        weight = conv.weight  # (C', (n + 2) C', 1, 1)
+        y = F.conv2d(local, weight[:, : -self.out_dim], conv.bias) + F.conv2d(whole, weight[:, -self.out_dim :])
+        for layer in layers:
+            y = layer(y)
+        return self.drop(y)  # (B, C', H, W)
 
 
 BLOCKS = {"aspp": ASPP}

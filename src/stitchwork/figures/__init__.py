@@ -22,6 +22,7 @@ from stitchwork.figures.convolution import (
     draw_support,
     draw_what_one_output_reads,
 )
+from stitchwork.figures.panels import draw_line_panels
 from stitchwork.figures.partners import draw_partners, draw_scores
 from stitchwork.figures.patches import draw_patches
 from stitchwork.figures.places import draw_places
@@ -29,6 +30,7 @@ from stitchwork.figures.planes import draw_planes
 from stitchwork.figures.pyramids import draw_cells, draw_errors_by_size
 from stitchwork.figures.sampling import draw_paper_against_clock, draw_sampling_points
 from stitchwork.figures.scaling import draw_scaled_networks, draw_shares
+from stitchwork.figures.skips import draw_skips
 from stitchwork.figures.style import INK, PALETTE, use_house_style
 from stitchwork.figures.tokens import draw_moves, draw_stages, draw_statistics
 from stitchwork.figures.unfolding import draw_unfolding
@@ -51,6 +53,7 @@ __all__ = [
     "draw_intervals",
     "draw_kernel_positions",
     "draw_kernels",
+    "draw_line_panels",
     "draw_matrices",
     "draw_moves",
     "draw_offsets",
@@ -68,6 +71,7 @@ __all__ = [
     "draw_scaled_networks",
     "draw_scores",
     "draw_shares",
+    "draw_skips",
     "draw_spirals",
     "draw_stages",
     "draw_statistics",

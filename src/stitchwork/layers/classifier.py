@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stitchwork.layers.checks import check_image
-from stitchwork.layers.fused_conv import FusedConv2d
+from stitchwork.layers.fused_conv import refuse_if_fused
 
 
 class Classifier(nn.Module):
@@ -71,6 +71,6 @@ class Classifier(nn.Module):
         Raises:
             RuntimeError: training, and the network is fused; nothing has been switched.
         """
-        if mode and (fused := next((m for m in self.modules() if isinstance(m, FusedConv2d)), None)):
-            fused.train()
+        if mode:
+            refuse_if_fused(self)
         return super().train(mode)

@@ -57,6 +57,16 @@ class FusedConv2d(nn.Conv2d):
         return super().train(mode)
 
 
+def refuse_if_fused(network: nn.Module) -> None:
+    """Refuse to train a network with a part that is fused.
+
+    Raises:
+        RuntimeError: there is such a part.
+    """
+    if fused := next((part for part in network.modules() if isinstance(part, FusedConv2d)), None):
+        fused.train()
+
+
 def batch_norm_as_affine(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     """Scale and shift (C,) that a BatchNorm applies in evaluation, in double precision.
 

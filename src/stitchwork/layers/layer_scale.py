@@ -21,6 +21,6 @@ class LayerScale(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.full((dim, 1, 1), init))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        return x * self.gamma
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W); with the ``shortcut`` added, in the same pass, where there is one."""
+        return x * self.gamma if shortcut is None else torch.addcmul(shortcut, x, self.gamma)

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stitchwork.layers.checks import check_divisible, check_image
+from stitchwork.layers.fused_conv import refuse_if_fused
 
 
 class Segmenter(nn.Module):
@@ -66,3 +67,13 @@ class Segmenter(nn.Module):
         if self.num_classes == 0 or y.shape[2:] == x.shape[2:]:
             return y
         return F.interpolate(y, size=x.shape[2:], mode="bilinear")
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        """Switch to training or to evaluation.
+
+        Raises:
+            RuntimeError: training, and the network is fused; nothing has been switched.
+        """
+        if mode:
+            refuse_if_fused(self)
+        return super().train(mode)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from stitchwork.losses.labels import class_weights, shares_and_targets
+from stitchwork.losses.labels import check_weights, class_weights, shares_and_targets
 
 
 class Tversky(nn.Module):
@@ -18,8 +18,8 @@ class Tversky(nn.Module):
         alpha: weight of what is found and is not there.
         beta: weight of what is there and is not found.
         smooth: s > 0, which makes the index of a class that is neither there nor found one.
-        per_image: an index for each image, and then the mean; else one for the batch as a whole, in which a class that
-            few images have is steadier.
+        per_image: an index for each image, and then the mean over those of which a pixel counts; else one for the batch
+            as a whole, in which a class that few images have is steadier.
         background: whether class 0 counts.
         class_weights: a factor for each class; one each if not given.
         ignore_index: the label of pixels that do not count.
@@ -47,27 +47,27 @@ class Tversky(nn.Module):
                 raise ValueError(f"{type(self).__name__}: {name} must be 0 or greater; got {value}")
         if smooth <= 0:
             raise ValueError(f"{type(self).__name__}: smooth must be greater than 0; got {smooth}")
+        check_weights(type(self).__name__, class_weights)
+        if not background and class_weights is not None and len(class_weights) > 1:
+            check_weights(f"{type(self).__name__} without background", class_weights[1:])
         self.alpha, self.beta, self.smooth, self.per_image = alpha, beta, smooth, per_image
         self.background, self.class_weights, self.ignore_index = background, class_weights, ignore_index
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(B, K, ...), (B, ...) -> ()."""
         owner = type(self).__name__
-        shares, targets, counts = shares_and_targets(owner, logits, labels, self.ignore_index)
-        weights = class_weights(owner, self.class_weights, logits)
-        shares, targets = (shares * counts).flatten(2), (targets * counts).flatten(2)  # (B, K, pixels)
+        shares, targets, counts = shares_and_targets(owner, logits, labels, self.ignore_index, self.background)
+        weights = class_weights(owner, self.class_weights, logits)[-shares.shape[1] :]
+        shares, targets = ((part * counts)[..., None].flatten(2) for part in (shares, targets))  # (B, K, pixels)
         index = self.index(shares, targets, (2,) if self.per_image else (0, 2))  # (B, K) or (K,)
-        if not self.background and logits.shape[1] > 1:
-            index, weights = index[..., 1:], weights[1:]
-        return ((1 - index) * weights).sum(-1).mean() / weights.sum()
+        loss = ((1 - index) * weights).sum(-1) / weights.sum()  # (B,) or ()
+        return loss[counts.flatten(1).any(1)].mean() if self.per_image else loss
 
     def index(self, shares: Tensor, targets: Tensor, axes: tuple[int, ...]) -> Tensor:
         """The index of each class."""
         both = (shares * targets).sum(axes)
         found, there = shares.sum(axes), targets.sum(axes)
-        return (both + self.smooth) / (
-            both + self.alpha * (found - both) + self.beta * (there - both) + self.smooth
-        )
+        return (both + self.smooth) / (both + self.alpha * (found - both) + self.beta * (there - both) + self.smooth)
 
 
 class Dice(Tversky):

@@ -39,10 +39,9 @@ class Focal(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """(B, K, ...), (B, K, ...) -> ()."""
         logits, targets = answers("Focal", logits, targets, self.ignore_index)
-        surprise = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")  # -log p_t
-        # 1 - p_t is the probability of the other answer: exact where p_t is close to one.
-        other = (logits * (1 - 2 * targets)).sigmoid()
-        loss = other**self.gamma * surprise
+        logits = logits * (2 * targets - 1)  # of the truth, whatever it is
+        # The power by its logarithm, log(1 - p_t): it has a gradient where p_t is one in floating point, too.
+        loss = -(self.gamma * F.logsigmoid(-logits)).exp() * F.logsigmoid(logits)
         if self.alpha is not None:
             loss = (self.alpha * targets + (1 - self.alpha) * (1 - targets)) * loss
         return loss.mean()

@@ -5,13 +5,15 @@ out already. A gate at each size compares the encoder's map x with the decoder's
 
     gate = sigmoid(BN(w · relu(BN(W_x x) + BN(W_g g)))),    skip = gate · x
 
-Cost: 34.9 M parameters and 50.9 G multiply-adds at 224 pixels; the gates have 1 % of both.
+Cost: 34.9 M parameters and 50.9 G multiply-adds at 224 pixels; the gates have 1.0 % and 1.6 % of them.
 
-Where this differs: from the paper, as the most used code in two dimensions: g is the decoder's map after it was doubled,
-so that nothing is resampled inside the gate; each linear map has a bias and a BatchNorm; the decoder doubles by
-repeating pixels, with a 3x3 convolution behind. That code takes multiples of 16 only; here a map is doubled to
+Where this differs: from the paper, as the most used code in two dimensions: g is the decoder's map after it was
+doubled, so that nothing is resampled inside the gate; each linear map has a bias and a BatchNorm; the decoder doubles
+by repeating pixels, with a 3x3 convolution behind. That code takes multiples of 16 only; here a map is doubled to
 whatever size the encoder's has.
 """
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -95,9 +97,9 @@ class AttentionUNet(Segmenter):
         self.pyramid_channels = tuple(widths)
         self.down = nn.ModuleList(Double(a, b, bias=True) for a, b in zip((in_chans, *widths), widths))
         self.pool = nn.MaxPool2d(2)
-        self.up = nn.ModuleList(GatedUp(below, dim) for dim, below in list(zip(widths, widths[1:]))[::-1])
-        self.reset_head(num_classes)
+        self.up = nn.ModuleList(GatedUp(below, dim) for below, dim in pairwise(widths[::-1]))
         self.apply(init_conv_weights)
+        self.reset_head(num_classes)
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
         """The encoder's five maps, at strides 1, 2, 4, 8 and 16: (B, ``pyramid_channels[i]``, H_i, W_i)."""

@@ -1,9 +1,9 @@
 """DeepLabV3 and FCN: a classifier that keeps its last map large, and a head for every pixel.
 
-Papers: chen2017rethinking, sections 3.1 to 3.3; long2015fully, section 3. The last two stages of a ResNet lose their
-stride and dilate their 3x3 convolutions instead, so that the map stays at an eighth of the image and each number of it
-still sees as much. FCN puts one 3x3 convolution on it; DeepLabV3 looks at several distances at once and at the mean of
-the image (``blocks.aspp``). The logits are scaled up.
+Paper: chen2017rethinking, sections 3.1 to 3.3; before it long2015fully, section 3. The last two stages of a ResNet lose
+their stride and dilate their 3x3 convolutions instead, so that the map stays at an eighth of the image and each number
+of it still sees as much. FCN puts one 3x3 convolution on it; DeepLabV3 looks at several distances at once and at the
+mean of the image (``blocks.aspp``). The logits are scaled up.
 
 Cost: the encoder at stride 8 has several times the multiply-adds of the classifier: 31.3 G for DeepLabV3 on ResNet-50
 at 224 pixels, where the classifier has 4.1 G.
@@ -25,35 +25,36 @@ CHAPTER = "22_dense_heads"
 
 
 class DilatedResNet(Segmenter):
-    """A ResNet at stride 8, a head on its last map, logits scaled up.
+    """A ResNet at stride 8, something that looks around on its last map, logits scaled up.
 
     Args:
         depths: blocks of the ResNet's four stages.
-        aspp: DeepLabV3's head, or else FCN's.
+        context: what stands on the last map, with 2048 channels.
+        num_features: channels that it gives.
         num_classes: number of logits for each pixel; 0 gives the features (B, num_features, H / 8, W / 8).
         in_chans: channels of the input image.
+        dropout: probability with which a feature is dropped in training.
 
     Shapes:
-        (B, in_chans, H, W) -> (B, num_classes, H, W), any H and W. In training B must be greater than 1 for DeepLabV3,
-        for the BatchNorm of the image's mean.
+        (B, in_chans, H, W) -> (B, num_classes, H, W), any H and W.
 
     Raises:
         ValueError: wrong rank or channel count of the input; an argument out of range.
     """
 
     def __init__(
-        self, depths: tuple[int, int, int, int], aspp: bool = True, num_classes: int = 21, in_chans: int = 3
+        self,
+        depths: tuple[int, int, int, int],
+        context: nn.Module,
+        num_features: int,
+        num_classes: int,
+        in_chans: int,
+        dropout: float = 0.0,
     ):
-        super().__init__(in_chans, 256 if aspp else 512, dropout=0.0 if aspp else 0.1)
+        super().__init__(in_chans, num_features, dropout=dropout)
         self.encoder = ResNet(depths, num_classes=0, in_chans=in_chans, output_stride=8)
         self.pyramid_channels = self.encoder.pyramid_channels
-        last = self.encoder.num_features
-        self.context = (
-            nn.Sequential(ASPP(last, (12, 24, 36), 256), ConvNormAct(256, 256, 3))
-            if aspp
-            else ConvNormAct(last, 512, 3)
-        )
-        self.context.apply(init_conv_weights)
+        self.context = context.apply(init_conv_weights)
         self.reset_head(num_classes)
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
@@ -66,11 +67,52 @@ class DilatedResNet(Segmenter):
         return self.context(self.forward_pyramid(x)[-1])
 
 
-fcn = partial(DilatedResNet, aspp=False)
+class DeepLabV3(DilatedResNet):
+    """Atrous spatial pyramid pooling, then a 3x3 convolution.
+
+    Args:
+        depths: blocks of the ResNet's four stages.
+        num_classes: number of logits for each pixel; 0 gives the features (B, 256, H / 8, W / 8).
+        in_chans: channels of the input image.
+
+    Shapes:
+        (B, in_chans, H, W) -> (B, num_classes, H, W), any H and W.
+
+    Raises:
+        ValueError: wrong rank or channel count of the input; an argument out of range.
+    """
+
+    def __init__(self, depths: tuple[int, int, int, int], num_classes: int = 21, in_chans: int = 3):
+        context = nn.Sequential(ASPP(2048, (12, 24, 36), 256), ConvNormAct(256, 256, 3))
+        super().__init__(depths, context, 256, num_classes, in_chans)
+
+
+class FCN(DilatedResNet):
+    """A 3x3 convolution.
+
+    Args:
+        depths: blocks of the ResNet's four stages.
+        num_classes: number of logits for each pixel; 0 gives the features (B, 512, H / 8, W / 8).
+        in_chans: channels of the input image.
+        dropout: probability with which a feature is dropped in training.
+
+    Shapes:
+        (B, in_chans, H, W) -> (B, num_classes, H, W), any H and W.
+
+    Raises:
+        ValueError: wrong rank or channel count of the input; an argument out of range.
+    """
+
+    def __init__(
+        self, depths: tuple[int, int, int, int], num_classes: int = 21, in_chans: int = 3, dropout: float = 0.1
+    ):
+        super().__init__(depths, ConvNormAct(2048, 512, 3), 512, num_classes, in_chans, dropout)
+
+
 MODELS = {
-    "deeplabv3_resnet50": partial(DilatedResNet, (3, 4, 6, 3)),
-    "deeplabv3_resnet101": partial(DilatedResNet, (3, 4, 23, 3)),
-    "fcn_resnet50": partial(fcn, (3, 4, 6, 3)),
-    "fcn_resnet101": partial(fcn, (3, 4, 23, 3)),
+    "deeplabv3_resnet50": partial(DeepLabV3, depths=(3, 4, 6, 3)),
+    "deeplabv3_resnet101": partial(DeepLabV3, depths=(3, 4, 23, 3)),
+    "fcn_resnet50": partial(FCN, depths=(3, 4, 6, 3)),
+    "fcn_resnet101": partial(FCN, depths=(3, 4, 23, 3)),
 }
 REFERENCES = {name: (f"torchvision:{name}",) for name in MODELS}

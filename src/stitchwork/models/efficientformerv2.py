@@ -31,10 +31,10 @@ from torch import Tensor, nn
 from stitchwork.layers import (
     AttentionWeights,
     Classifier,
+    Constant,
     ConvNormAct,
     DropPath,
     LayerScale,
-    ScaledDotProduct,
     check_positive,
     drop_path_rates,
     init_truncated_normal,
@@ -45,8 +45,27 @@ PAPER = "li2023rethinking"
 CHAPTER = "23_evit_unet"
 
 HEADS, EXPAND = 8, 4
+
+
+class GELU(nn.Module):
+    """GELU that also takes its fast kernel where the channels come last in memory.
+
+    On the CPU that kernel only takes contiguous tensors; for others PyTorch has one that needs twice the time. Each
+    number is treated for itself, so the axes may be named in the order in which they lie in memory.
+
+    Shapes:
+        (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        if x.is_contiguous():
+            return F.gelu(x)
+        return F.gelu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 Conv = partial(ConvNormAct, act=None, bias=True)
-ConvGELU = partial(ConvNormAct, act=nn.GELU, bias=True)
+ConvGELU = partial(ConvNormAct, act=GELU, bias=True)
 
 
 class DistanceBias(nn.Module):
@@ -55,26 +74,50 @@ class DistanceBias(nn.Module):
     Args:
         num_heads: heads of the attention.
         side: rows and columns of the map that the table is made for; larger distances count as ``side - 1``.
+        step: every ``step``-th row and column has queries; all have keys.
 
     Shapes:
         -> (num_heads, queries, keys)
     """
 
-    def __init__(self, num_heads: int, side: int):
+    def __init__(self, num_heads: int, side: int, step: int = 1):
         super().__init__()
-        self.side = side
+        self.side, self.step = side, step
         self.table = nn.Parameter(torch.zeros(num_heads, side * side))
+        self.index = Constant(partial(distance_index, side, side, side, step))
 
-    def forward(self, height: int, width: int, step: int = 1) -> Tensor:
-        """The bias of a map's pixels as keys, and of every ``step``-th row and column as queries."""
-        dy, dx = (
-            (torch.arange(0, size, step, device=self.table.device)[:, None] - torch.arange(size, device=self.table.device))
-            .abs()
-            .clamp(max=self.side - 1)
-            for size in (height, width)
-        )  # (queries, keys) along each axis
-        index = dy[:, None, :, None] * self.side + dx[None, :, None, :]  # (h, w, H, W)
-        return self.table[:, index.flatten(2).flatten(0, 1)]
+    def forward(self, height: int, width: int) -> Tensor:
+        """The bias of a map with so many rows and columns of keys."""
+        # A compiled graph is for all sizes, so there the index is computed with it.
+        if (height, width) == (self.side, self.side) and not torch.compiler.is_compiling():
+            index = self.index()
+        else:
+            index = distance_index(height, width, self.side, self.step, self.table.device)
+        return self.table.index_select(1, index.flatten()).unflatten(1, index.shape)
+
+
+def distance_index(height: int, width: int, side: int, step: int = 1, device: torch.device | None = None) -> Tensor:
+    """For each pair of query and key the column of a table of side x side distances: (queries, keys)."""
+    rows, columns = (torch.arange(size, device=device) for size in (height, width))
+    dy = (rows[::step, None] - rows).abs().clamp(max=side - 1)  # (h, H)
+    dx = (columns[::step, None] - columns).abs().clamp(max=side - 1)  # (w, W)
+    index = dy[:, None, :, None] * side + dx[:, None]  # (h, w, H, W)
+    return index.flatten(2).flatten(0, 1)
+
+
+class Talk(nn.Linear):
+    """Mixtures of heads: for each head a weighted sum of all.
+
+    Shapes:
+        (B, heads, queries, keys) -> the same
+    """
+
+    def __init__(self):
+        super().__init__(HEADS, HEADS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, heads, queries, keys) -> the same."""
+        return (self.weight @ x.flatten(2) + self.bias[:, None]).unflatten(2, x.shape[2:])
 
 
 class TalkingAttention(nn.Module):
@@ -99,9 +142,9 @@ class TalkingAttention(nn.Module):
         self.q, self.k, self.v = Conv(dim, keys), Conv(dim, keys), Conv(dim, values)
         self.local = Conv(values, values, 3, groups=values)
         self.position = DistanceBias(HEADS, -(-side // stride))
-        self.talk1, self.talk2 = nn.Conv2d(HEADS, HEADS, 1), nn.Conv2d(HEADS, HEADS, 1)
+        self.talk1, self.talk2 = Talk(), Talk()
         self.weights = AttentionWeights(("image", "head", "query", "key"))
-        self.proj = nn.Sequential(nn.GELU(), Conv(values, dim))
+        self.proj = nn.Sequential(GELU(), Conv(values, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -156,19 +199,22 @@ class DownsamplingAttention(nn.Module):
 
     def __init__(self, dim: int, out_dim: int, side: int, key_dim: int = 16):
         super().__init__()
+        self.scale = key_dim**-0.5
         keys, values = HEADS * key_dim, HEADS * EXPAND * key_dim
         self.q, self.k, self.v = LocalGlobalQuery(dim, keys), Conv(dim, keys), Conv(dim, values)
         self.local = Conv(values, values, 3, 2, groups=values)
-        self.position = DistanceBias(HEADS, side)
-        self.attend = ScaledDotProduct()
-        self.proj = nn.Sequential(nn.GELU(), Conv(values, out_dim))
+        self.position = DistanceBias(HEADS, side, step=2)
+        self.weights = AttentionWeights(("image", "head", "query", "key"))
+        self.proj = nn.Sequential(GELU(), Conv(values, out_dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', ceil(H / 2), ceil(W / 2))."""
         value = self.v(x)
         local = self.local(value)  # (B, 4 heads d, h, w)
-        bias = self.position(*x.shape[2:], step=2)  # (heads, h w, H W)
-        y = self.attend(heads_of(self.q(x)), heads_of(self.k(x)), heads_of(value), bias[None])
+        bias = self.position(*x.shape[2:])  # (heads, h w, H W)
+        # Written out: a value is wider than a key, for which few fused kernels are made.
+        weights = (self.scale * heads_of(self.q(x))) @ heads_of(self.k(x)).transpose(2, 3) + bias
+        y = self.weights(weights.softmax(dim=3)) @ heads_of(value)  # (B, heads, h w, 4 d)
         return self.proj(pixels_of(y, local.shape[2:]) + local)
 
 
@@ -178,8 +224,8 @@ def heads_of(x: Tensor) -> Tensor:
 
 
 def pixels_of(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, heads, H W, d) -> (B, heads d, H, W)."""
-    return x.transpose(2, 3).flatten(1, 2).unflatten(2, grid)
+    """(B, heads, H W, d) -> (B, heads d, H, W), with the channels last in memory, as they scale up fastest."""
+    return x.transpose(1, 2).flatten(2).transpose(1, 2).unflatten(2, grid)
 
 
 class Downsample(nn.Module):
@@ -224,17 +270,15 @@ class EfficientFormerBlock(nn.Module):
         if attn is not None:
             self.scale1 = LayerScale(dim, 1e-5)
         hidden = int(mlp_ratio * dim)
-        self.mlp = nn.Sequential(
-            ConvGELU(dim, hidden), ConvGELU(hidden, hidden, 3, groups=hidden), Conv(hidden, dim)
-        )
+        self.mlp = nn.Sequential(ConvGELU(dim, hidden), ConvGELU(hidden, hidden, 3, groups=hidden), Conv(hidden, dim))
         self.scale2 = LayerScale(dim, 1e-5)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         if self.attn is not None:
-            x = x + self.drop_path(self.scale1(self.attn(x)))
-        return x + self.drop_path(self.scale2(self.mlp(x)))
+            x = self.scale1(self.drop_path(self.attn(x)), x)
+        return self.scale2(self.drop_path(self.mlp(x)), x)
 
 
 class TwoHeadsOnOneFeature(TwoHeads):
@@ -345,7 +389,9 @@ def encoder_stage(
     parts = nn.Sequential()
     if stage:
         parts.downsample = Downsample(dims[stage - 1], dims[stage], -(-train_size // 16) if stage == 3 else None)
-    parts.blocks = efficient_blocks(dims[stage], mlp_ratios, num_attention if stage > 1 else 0, side, stage == 2, drop_path)
+    parts.blocks = efficient_blocks(
+        dims[stage], mlp_ratios, num_attention if stage > 1 else 0, side, stage == 2, drop_path
+    )
     return parts
 
 

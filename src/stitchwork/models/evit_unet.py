@@ -25,9 +25,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stitchwork.layers import ConvNormAct, ScaledDotProduct, Segmenter, check_positive, drop_path_rates
+from stitchwork.layers import AttentionWeights, Segmenter, check_positive, drop_path_rates
 from stitchwork.models.efficientformerv2 import (
     EXPAND,
+    GELU,
     HEADS,
     VARIANTS,
     Conv,
@@ -57,9 +58,7 @@ class Grow(nn.Sequential):
 
     def __init__(self, dim: int, out_dim: int, depthwise: bool = False, act: type[nn.Module] | None = None):
         super().__init__()
-        self.conv = nn.ConvTranspose2d(
-            dim, out_dim, 3, 2, padding=1, output_padding=1, groups=dim if depthwise else 1
-        )
+        self.conv = nn.ConvTranspose2d(dim, out_dim, 3, 2, padding=1, output_padding=1, groups=dim if depthwise else 1)
         self.norm = nn.BatchNorm2d(out_dim)
         if act is not None:
             self.act = act()
@@ -101,17 +100,19 @@ class UpsamplingAttention(nn.Module):
 
     def __init__(self, dim: int, out_dim: int, key_dim: int = 16):
         super().__init__()
+        self.scale = key_dim**-0.5
         keys, values = HEADS * key_dim, HEADS * EXPAND * key_dim
         self.q, self.k, self.v = GrowingQuery(dim, keys), Conv(dim, keys), Conv(dim, values)
         self.local = Grow(values, values, depthwise=True)
-        self.attend = ScaledDotProduct()
-        self.proj = nn.Sequential(nn.GELU(), Conv(values, out_dim))
+        self.weights = AttentionWeights(("image", "head", "query", "key"))
+        self.proj = nn.Sequential(GELU(), Conv(values, out_dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', 2 H, 2 W)."""
         value = self.v(x)
         local = self.local(value)  # (B, 4 heads d, 2 H, 2 W)
-        y = self.attend(heads_of(self.q(x)), heads_of(self.k(x)), heads_of(value))  # (B, heads, 4 H W, 4 d)
+        weights = ((self.scale * heads_of(self.q(x))) @ heads_of(self.k(x)).transpose(2, 3)).softmax(dim=3)
+        y = self.weights(weights) @ heads_of(value)  # (B, heads, 4 H W, 4 d)
         return self.proj(pixels_of(y, local.shape[2:]) + local)
 
 
@@ -216,12 +217,8 @@ class EViTUNet(Segmenter):
             self.cross.append(ChannelCrossAttention(dim))
             self.merge.append(nn.Conv2d(2 * dim, dim, 3, padding=1))
             side, attending = -(-train_size // 2 ** (stage + 2)), num_attention if stage > 1 else 0
-            self.up_stages.append(
-                efficient_blocks(dim, mlp_ratios[stage], attending, side, stage == 2, rates[stage])
-            )
-        self.expand = nn.Sequential(
-            Grow(dims[0], dims[0] // 2, act=nn.GELU), Grow(dims[0] // 2, dims[0], act=nn.GELU)
-        )
+            self.up_stages.append(efficient_blocks(dim, mlp_ratios[stage], attending, side, stage == 2, rates[stage]))
+        self.expand = nn.Sequential(Grow(dims[0], dims[0] // 2, act=GELU), Grow(dims[0] // 2, dims[0], act=GELU))
         self.reset_head(num_classes)
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
@@ -237,10 +234,10 @@ class EViTUNet(Segmenter):
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, dims[0], H, W)."""
         maps = self.forward_pyramid(x)
-        skips = [norm(x) for norm, x in zip(self.norms, maps)]
         g = maps[-1]  # (B, C_3, H / 32, W / 32)
-        for grow, cross, merge, blocks, skip in zip(self.grow, self.cross, self.merge, self.up_stages, skips[::-1]):
-            g = grow(g)  # (B, C_i, H_i, W_i)
+        norms = list(self.norms)[::-1]
+        for norm, grow, cross, merge, blocks in zip(norms, self.grow, self.cross, self.merge, self.up_stages):
+            skip, g = norm(maps.pop()), grow(g)  # (B, C_i, H_i, W_i) both
             g = blocks(merge(torch.cat([g, skip if self.num_classes == 1 else cross(g, skip)], 1)))
         return self.expand(g)  # (B, C, H, W)
 
@@ -251,6 +248,4 @@ MODELS = {
     "evit_unet_s2": partial(EViTUNet, *VARIANTS["s2"]),
     "evit_unet": partial(EViTUNet, *VARIANTS["l"]),
 }
-REFERENCES = {
-    name: ("recorded:evit_unet",) if name == "evit_unet" else (f"sibling:{name}",) for name in MODELS
-}
+REFERENCES = {name: ("recorded:evit_unet",) if name == "evit_unet" else ("sibling:evit_unet",) for name in MODELS}

@@ -112,7 +112,8 @@ class ResNet(Classifier):
         (B, in_chans, H, W) -> (B, num_classes), any H and W.
 
     Raises:
-        ValueError: wrong rank or channel count of the input; an argument out of range; groups or dilation in a basic block.
+        ValueError: wrong rank or channel count of the input; an argument out of range; groups, another base width or
+            another output stride for basic blocks.
     """
 
     def __init__(
@@ -137,8 +138,8 @@ class ResNet(Classifier):
             block = BasicBlock
         else:
             raise ValueError(
-                "ResNet: a basic block has no groups, no base_width and no dilation; got "
-                f"groups={groups}, base_width={base_width}, output_stride={output_stride}: take a network of bottlenecks"
+                "ResNet: a basic block has no groups, no base_width and no dilation; got groups="
+                f"{groups}, base_width={base_width}, output_stride={output_stride}: take a network of bottlenecks"
             )
         expansion = Bottleneck.expansion if bottleneck else BasicBlock.expansion
         super().__init__(in_chans, num_features=512 * expansion, dropout=dropout)
@@ -168,7 +169,10 @@ class ResNet(Classifier):
         self.apply(init_conv_weights)
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
-        """Four feature maps, at strides 4, 8, 16 and 32, or up to ``output_stride``: (B, ``pyramid_channels[i]``, H_i, W_i)."""
+        """Four feature maps, at strides 4, 8, 16 and 32 (or as ``output_stride`` says): (B, C_i, H_i, W_i).
+
+        C_i is ``pyramid_channels[i]``.
+        """
         self.check_input(x)
         x = self.pool(self.stem(x))  # (B, 64, H / 4, W / 4)
         c2 = self.layer1(x)  # (B, 64 e, H / 4, W / 4)

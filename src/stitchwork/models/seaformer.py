@@ -109,6 +109,9 @@ class SeaStages(nn.Module):
 
     Shapes:
         (B, in_chans, H, W) -> five maps at strides 4, 8, 16, 32 and 64
+
+    Raises:
+        ValueError: ``depths``, ``key_dims`` and ``mlp_ratios`` of different lengths; a rate out of range.
     """
 
     def __init__(
@@ -122,6 +125,11 @@ class SeaStages(nn.Module):
         drop_path_rate: float = 0.0,
     ):
         super().__init__()
+        if not len(depths) == len(key_dims) == len(mlp_ratios):
+            raise ValueError(
+                "SeaFormer: depths, key_dims and mlp_ratios say something of the same stages and must be equally long; "
+                f"got {depths}, {key_dims} and {mlp_ratios}"
+            )
         dim = stages[0][0][2]
         self.stem = ConvNormAct(in_chans, dim, 3, 2)
         self.convolve, self.attend = nn.ModuleList(), nn.ModuleList()
@@ -238,7 +246,8 @@ class SeaFormerSegmenter(Segmenter):
         num_classes: number of logits for each pixel; 0 gives the features (B, num_features, H / 8, W / 8).
         in_chans: channels of the input image.
         drop_path_rate: stochastic depth of the last block of each stage, growing linearly from 0 at its first.
-        dropout: probability with which a feature is dropped in training (0.1 in the official configuration).
+        dropout: probability with which a channel of the features is dropped in training, all its pixels together (0.1
+            in the official configuration).
 
     Shapes:
         (B, in_chans, H, W) -> (B, num_classes, H, W), any H and W. In training B must be greater than 1 for images of
@@ -288,6 +297,10 @@ class SeaFormerSegmenter(Segmenter):
         for gate, coarse in zip(self.gates, maps[-len(self.gates) :]):
             y = gate(y, coarse)
         return self.fuse(y)
+
+    def forward_head(self, x: Tensor) -> Tensor:
+        """Classify each pixel: (B, num_features, H / 8, W / 8) -> (B, num_classes, H / 8, W / 8)."""
+        return self.head(F.dropout2d(x, self.dropout, self.training))
 
 
 def five_stages(dims: tuple[int, int, int, int, int], expansion: int) -> tuple:

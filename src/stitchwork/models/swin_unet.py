@@ -1,7 +1,7 @@
 """Swin-Unet: a U-Net without a convolution that looks further than its own patch.
 
-Paper: cao2022swinunet, section 3, figure 1. The encoder is Swin's, two blocks to a stage; the decoder is made of the same
-blocks. Where the encoder merges four pixels into one of twice the channels, the decoder takes one apart into four:
+Paper: cao2022swinunet, section 3, figure 1. The encoder is Swin's, two blocks to a stage; the decoder is made of the
+same blocks. Where the encoder merges four pixels into one of twice the channels, the decoder takes one apart into four:
 
     expand: (H, W, C) -> linear (H, W, 2 C) -> (2 H, 2 W, C / 2) -> LayerNorm
 
@@ -116,31 +116,25 @@ class SwinUNet(Segmenter):
         self.up = nn.ModuleList(blocks(stage) for stage in (2, 1, 0))
         self.norm = nn.LayerNorm(dim)
         self.last_expand = PatchExpanding(dim, 16 * dim, 4)
-        self.reset_head(num_classes)
         self.apply(init_truncated_normal)
-
-    def forward_stages(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What goes into each of the encoder's stages, (B, H_i, W_i, C_i), and what comes out of the last one."""
-        self.check_input(x)
-        x = self.patch_embed(x)  # (B, H / 4, W / 4, C)
-        inputs = []
-        for stage, blocks in enumerate(self.down):
-            inputs.append(x)
-            x = blocks(x)
-            if stage < 3:
-                x = self.merge[stage](x)  # (B, H_i / 2, W_i / 2, 2 C_i)
-        return inputs, x
+        self.reset_head(num_classes)
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
-        """What goes across to the decoder, at strides 4, 8 and 16, and the map at the bottom, at stride 32."""
-        inputs, bottom = self.forward_stages(x)
-        return [part.permute(0, 3, 1, 2) for part in (*inputs[:3], bottom)]
+        """What goes across to the decoder, at strides 4, 8 and 16, and the map at the bottom, at stride 32.
+
+        What goes across is what went into a stage of the encoder, not what came out of it.
+        """
+        self.check_input(x)
+        maps = [self.patch_embed(x).permute(0, 3, 1, 2)]  # (B, C, H / 4, W / 4)
+        for blocks, merge in zip(self.down, self.merge):
+            maps.append(merge(blocks(maps[-1].permute(0, 2, 3, 1))).permute(0, 3, 1, 2))  # (B, 2 C_i, H_i / 2, W_i / 2)
+        return [*maps[:-1], self.down[-1](maps[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, dim, H, W)."""
-        inputs, x = self.forward_stages(x)
+        *skips, x = (part.permute(0, 2, 3, 1) for part in self.forward_pyramid(x))
         x = self.bottom_norm(x)  # (B, H / 32, W / 32, 8 C)
-        for expand, join, blocks, skip in zip(self.expand, self.join, self.up, inputs[2::-1]):
+        for expand, join, blocks, skip in zip(self.expand, self.join, self.up, skips[::-1]):
             x = blocks(join(torch.cat([expand(x), skip], 3)))  # (B, H_i, W_i, C_i)
         return self.last_expand(self.norm(x)).permute(0, 3, 1, 2)  # (B, C, H, W)
 

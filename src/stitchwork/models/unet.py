@@ -17,6 +17,7 @@ A map of odd size is padded on the way up, here as in the most used code.
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -103,8 +104,7 @@ class Up(nn.Module):
 
 def transposed(widths: tuple[int, ...]) -> list[Up]:
     """The way up by transposed convolutions, from the bottom."""
-    pairs = list(zip(widths, widths[1:]))[::-1]
-    return [Up(nn.ConvTranspose2d(below, dim, 2, 2), Double(2 * dim, dim)) for dim, below in pairs]
+    return [Up(nn.ConvTranspose2d(below, dim, 2, 2), Double(2 * dim, dim)) for below, dim in pairwise(widths[::-1])]
 
 
 def bilinear(widths: tuple[int, ...]) -> list[Up]:
@@ -119,10 +119,9 @@ def bilinear(widths: tuple[int, ...]) -> list[Up]:
 
 def narrowed(widths: tuple[int, ...]) -> list[Up]:
     """The way up by interpolation and a 1x1 convolution, from the bottom, without BatchNorm."""
-    pairs = list(zip(widths, widths[1:]))[::-1]
     return [
         Up(nn.Sequential(double_size(), nn.Conv2d(below, dim, 1)), DoubleWithoutNorm(2 * dim, dim), own_first=True)
-        for dim, below in pairs
+        for below, dim in pairwise(widths[::-1])
     ]
 
 
@@ -163,8 +162,8 @@ class UNet(Segmenter):
         self.down = nn.ModuleList(Double(dim, out_dim, bias=encoder_bias) for dim, out_dim in zip(dims, widths))
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(way_up(widths))
-        self.reset_head(num_classes)
         self.apply(init_conv_weights)
+        self.reset_head(num_classes)
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
         """The encoder's five maps, at strides 1, 2, 4, 8 and 16: (B, ``pyramid_channels[i]``, H_i, W_i)."""
@@ -184,8 +183,8 @@ class UNet(Segmenter):
 
 MODELS = {
     "unet": UNet,
-    "unet_bilinear": partial(UNet, (64, 128, 256, 512, 512), bilinear),
-    "unet_half": partial(UNet, (32, 64, 128, 256, 512), narrowed, encoder_bias=True),
+    "unet_bilinear": partial(UNet, widths=(64, 128, 256, 512, 512), way_up=bilinear),
+    "unet_half": partial(UNet, widths=(32, 64, 128, 256, 512), way_up=narrowed, encoder_bias=True),
 }
 REFERENCES = {
     "unet": ("recorded:unet",),

@@ -1,7 +1,7 @@
 """UNet++: the way across is a network of its own, so that both ends of a skip speak the same language.
 
-Paper: zhou2018unet++, section 3.1, eq. 1. In a U-Net a map of edges meets one of meanings. Here a map X(i, j), size i
-and j steps across, is made of all maps of its row before it and of the one below and before, doubled:
+Paper: zhou2018unetplusplus, section 3.1, eq. 1. In a U-Net a map of edges meets one of meanings. Here a map X(i, j),
+size i and j steps across, is made of all maps of its row before it and of the one below and before, doubled:
 
     X(i, 0) = H(pool X(i - 1, 0)),      X(i, j) = H([X(i, 0), ..., X(i, j - 1), up X(i + 1, j - 1)])
 
@@ -12,6 +12,8 @@ Cost: 9.2 M parameters and 26.4 G multiply-adds at 224 pixels: half the widths o
 Where this differs: nothing from the most used code, without deep supervision; it takes multiples of 16 only, and here
 a map is doubled to whatever size its row has.
 """
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -53,10 +55,10 @@ class UNetPlusPlus(Segmenter):
         # across[i][j - 1] makes X(i, j).
         self.across = nn.ModuleList(
             nn.ModuleList(Double(j * dim + below, dim, bias=True) for j in range(1, len(widths) - i))
-            for i, (dim, below) in enumerate(zip(widths, widths[1:]))
+            for i, (dim, below) in enumerate(pairwise(widths))
         )
-        self.reset_head(num_classes)
         self.apply(init_conv_weights)
+        self.reset_head(num_classes)
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
         """The encoder's five maps, at strides 1, 2, 4, 8 and 16: (B, ``pyramid_channels[i]``, H_i, W_i)."""

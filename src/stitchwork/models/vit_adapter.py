@@ -12,7 +12,8 @@ places and weights it computes itself. gamma starts at zero, so that the ViT sta
 Cost: 2.2 M parameters beside ViT-T's 5.5 M, and N · 4 · C multiply-adds for reading, where attention has N^2 C.
 
 Where this differs: nothing from the official code for segmentation, which adds the tokens behind each quarter to one of
-the four maps. (The code for detection adds the last ones to all four.) The official network has no head: with
+the four maps. (The code for detection adds the last ones to all four.) It keeps the centres of the pixels in float32
+even where it computes in float64, which shows in the eighth digit. The official network has no head: with
 ``num_classes=0``, the default, this gives the map at stride 4; with classes a 1x1 convolution reads that map, and
 ``stitchwork.encoder_decoder`` puts a decoder on all four.
 """
@@ -36,6 +37,7 @@ from stitchwork.layers import (
     bilinear,
     check_multiple,
     check_positive,
+    drop_path_rates,
     init_conv_weights,
     init_truncated_normal,
     weighted_sums,
@@ -82,7 +84,9 @@ class DeformableAttention(nn.Module):
         direction = torch.stack([angles.cos(), angles.sin()], -1)
         direction = direction / direction.abs().amax(-1, keepdim=True)  # (heads, 2)
         steps = torch.arange(1, self.points + 1)
-        start = (direction[:, None, None] * steps[:, None]).expand(-1, self.levels, -1, -1)  # (heads, levels, points, 2)
+        start = (direction[:, None, None] * steps[:, None]).expand(
+            -1, self.levels, -1, -1
+        )  # (heads, levels, points, 2)
         for layer in (self.offsets, self.weights):
             layer.weight.zero_()
             layer.bias.zero_()
@@ -94,7 +98,9 @@ class DeformableAttention(nn.Module):
     def forward(self, queries: Tensor, places: Tensor, tokens: Tensor, grids: list[Grid]) -> Tensor:
         """Read; ``places`` are row and column of each query as shares of the image, ``grids`` the sizes of the maps."""
         heads = (self.num_heads, self.levels, self.points)
-        offsets = self.offsets(queries).unflatten(2, (*heads, 2)).permute(0, 2, 3, 1, 4, 5)  # (B, heads, levels, M, P, 2)
+        offsets = (
+            self.offsets(queries).unflatten(2, (*heads, 2)).permute(0, 2, 3, 1, 4, 5)
+        )  # (B, heads, levels, M, P, 2)
         weights = self.weights(queries).unflatten(2, (self.num_heads, -1)).softmax(3)
         weights = weights.unflatten(3, heads[1:]).permute(0, 2, 3, 1, 4)  # (B, heads, levels, M, P)
         values = self.value(tokens).unflatten(2, (self.num_heads, -1))  # (B, N, heads, d)
@@ -116,12 +122,14 @@ class DeformableAttention(nn.Module):
 
 
 def centres(grids: list[Grid], like: Tensor) -> Tensor:
-    """Row and column of all pixels of some maps, one map after the other, as shares of the image: (N, 2)."""
+    """Row and column of all pixels of some maps, one map after the other, as shares of the image: (N, 2).
+
+    At least float32, whatever the tokens are: half precision knows no tenth of a pixel of a large map.
+    """
+    dtype = torch.promote_types(like.dtype, torch.float32)
     places = []
     for grid in grids:
-        rows, columns = (
-            (torch.arange(side, device=like.device, dtype=like.dtype) + 0.5) / side for side in grid
-        )
+        rows, columns = ((torch.arange(side, device=like.device, dtype=dtype) + 0.5) / side for side in grid)
         places.append(torch.cartesian_prod(rows, columns))
     return torch.cat(places)
 
@@ -146,7 +154,9 @@ class ConvFeedForward(nn.Module):
     def forward(self, x: Tensor, grids: list[Grid]) -> Tensor:
         """The tokens of maps of sizes ``grids``, one map after the other: (B, N, C) -> (B, N, C)."""
         parts = self.fc1(x).transpose(1, 2).split([h * w for h, w in grids], 2)  # (B, hidden, h w) each
-        convolved = [self.depthwise(part.unflatten(2, grid)).flatten(2) for part, grid in zip(parts, grids, strict=True)]
+        convolved = [
+            self.depthwise(part.unflatten(2, grid)).flatten(2) for part, grid in zip(parts, grids, strict=True)
+        ]
         return self.fc2(F.gelu(torch.cat(convolved, 2).transpose(1, 2)))
 
 
@@ -159,7 +169,7 @@ class Injector(nn.Module):
         ratio: numbers of a value over those of a token.
 
     Shapes:
-        x (B, M, C), c (B, N, C) -> (B, M, C)
+        x (B, M, C), c (B, N, C), places of x (M, 2) -> (B, M, C)
     """
 
     def __init__(self, dim: int, num_heads: int, ratio: float):
@@ -168,9 +178,9 @@ class Injector(nn.Module):
         self.attn = DeformableAttention(dim, num_heads, levels=3, ratio=ratio)
         self.gamma = nn.Parameter(torch.zeros(dim))
 
-    def forward(self, x: Tensor, c: Tensor, grids: list[Grid]) -> Tensor:
-        """(B, M, C), (B, N, C) -> (B, M, C)."""
-        return x + self.gamma * self.attn(self.query_norm(x), centres(grids[1:2], x), self.value_norm(c), grids)
+    def forward(self, x: Tensor, c: Tensor, places: Tensor, grids: list[Grid]) -> Tensor:
+        """(B, M, C), (B, N, C), (M, 2) -> (B, M, C); ``grids`` are the sizes of the maps in ``c``."""
+        return x + self.gamma * self.attn(self.query_norm(x), places, self.value_norm(c), grids)
 
 
 class Extractor(nn.Module):
@@ -183,7 +193,7 @@ class Extractor(nn.Module):
         drop_path_rate: probability with which an image loses the feed-forward part in training.
 
     Shapes:
-        c (B, N, C), x (B, M, C) -> (B, N, C)
+        c (B, N, C), x (B, M, C), places of c (N, 2) -> (B, N, C)
     """
 
     def __init__(self, dim: int, num_heads: int, ratio: float, drop_path_rate: float = 0.0):
@@ -193,9 +203,9 @@ class Extractor(nn.Module):
         self.ffn_norm, self.ffn = LayerNorm(dim), ConvFeedForward(dim, dim // 4)
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, c: Tensor, x: Tensor, grids: list[Grid]) -> Tensor:
-        """(B, N, C), (B, M, C) -> (B, N, C)."""
-        c = c + self.attn(self.query_norm(c), centres(grids, c), self.value_norm(x), grids[1:2])
+    def forward(self, c: Tensor, x: Tensor, places: Tensor, grids: list[Grid]) -> Tensor:
+        """(B, N, C), (B, M, C), (N, 2) -> (B, N, C); ``grids`` are the sizes of the maps in ``c``, x has the second."""
+        c = c + self.attn(self.query_norm(c), places, self.value_norm(x), grids[1:2])
         return c + self.drop_path(self.ffn(self.ffn_norm(c), grids))
 
 
@@ -234,7 +244,10 @@ class SpatialPrior(nn.Module):
         self.stages = nn.ModuleList(
             [
                 nn.Sequential(
-                    ConvNormAct(in_chans, 64, 3, 2), ConvNormAct(64, 64, 3), ConvNormAct(64, 64, 3), nn.MaxPool2d(3, 2, 1)
+                    ConvNormAct(in_chans, 64, 3, 2),
+                    ConvNormAct(64, 64, 3),
+                    ConvNormAct(64, 64, 3),
+                    nn.MaxPool2d(3, 2, 1),
                 ),
                 ConvNormAct(64, 128, 3, 2),
                 ConvNormAct(128, 256, 3, 2),
@@ -302,7 +315,7 @@ class ViTAdapter(Segmenter):
         self.patch_embed = PatchEmbed(in_chans, dim, 16)
         # One place is that of the class token, which is not here: so the table of a trained ViT fits.
         self.positions = PositionTable((side, side), dim, prefix=1, antialias=False)
-        rates = [drop_path_rate * index / max(1, depth - 1) for index in range(depth)]
+        (rates,) = drop_path_rates(drop_path_rate, (depth,))
         self.blocks = nn.ModuleList(
             TransformerBlock(
                 dim,
@@ -317,9 +330,7 @@ class ViTAdapter(Segmenter):
         self.injectors = nn.ModuleList(Injector(dim, deform_heads, deform_ratio) for _ in range(GROUPS))
         # Three behind the last group, one behind the others.
         self.extractors = nn.ModuleList(
-            nn.ModuleList(
-                Extractor(dim, deform_heads, deform_ratio, drop_path_rate) for _ in range(3 if last else 1)
-            )
+            nn.ModuleList(Extractor(dim, deform_heads, deform_ratio, drop_path_rate) for _ in range(3 if last else 1))
             for last in (False,) * (GROUPS - 1) + (True,)
         )
         self.up = nn.ConvTranspose2d(dim, dim, 2, 2)
@@ -339,14 +350,15 @@ class ViTAdapter(Segmenter):
         c = torch.cat([part.flatten(2).transpose(1, 2) + level for part, level in zip(maps, self.levels)], 1)
         x = self.patch_embed(x).flatten(1, 2)  # (B, M, C)
         x = x + self.positions.at(grids[1])[:, 1:]
+        of_tokens, of_pixels = centres(grids[1:2], x), centres(grids, c)
         states = []
         per_group = len(self.blocks) // GROUPS
         for group, (injector, extractors) in enumerate(zip(self.injectors, self.extractors)):
-            x = injector(x, c, grids)
+            x = injector(x, c, of_tokens, grids)
             for block in self.blocks[group * per_group : (group + 1) * per_group]:
                 x = block(x)
             for extractor in extractors:
-                c = extractor(c, x, grids)
+                c = extractor(c, x, of_pixels, grids)
             states.append(x.transpose(1, 2).unflatten(2, grids[1]))  # (B, C, H / 16, W / 16)
         maps = [
             part.transpose(1, 2).unflatten(2, grid) for part, grid in zip(c.split([h * w for h, w in grids], 1), grids)

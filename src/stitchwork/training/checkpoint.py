@@ -1,9 +1,10 @@
 """Checkpoints: a folder that is either whole or not there.
 
-A checkpoint has ``model.safetensors`` (and ``ema.safetensors``), which any program can read; ``optimiser.pt``, which
-``torch.load(weights_only=True)`` reads; and ``run.json``: the recipe, the position in the run and the history. It is
-written under another name and renamed when it is complete, and only then the one before it is removed: a process that
-is killed while it writes leaves the older checkpoint as it was.
+A checkpoint has ``model.safetensors`` (and ``ema.safetensors``, and ``best.safetensors``, the weights of the best epoch
+so far), which any program can read; ``optimiser.pt``, which ``torch.load(weights_only=True)`` reads; and ``run.json``:
+the recipe, the position in the run and the history. It is written under another name and renamed when it is complete,
+and only then the one before it is removed: a process that is killed while it writes leaves the older checkpoint as it
+was.
 """
 
 import json
@@ -18,6 +19,9 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from stitchwork.training.recipe import Recipe
+
+# What all runs had before a checkpoint said so.
+BEFORE = {"schedule": "cosine", "best": None}
 
 
 def newest(folder: Path) -> Path | None:
@@ -63,7 +67,7 @@ def load(path: Path, networks: dict[str, nn.Module], identity: dict) -> tuple[di
     """
     try:
         run = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        differences = _differences(run["identity"], identity)
+        differences = _differences(BEFORE | run["identity"], identity)
         for name, network in networks.items():
             differences += [] if differences else _weight_differences(path / f"{name}.safetensors", network)
         if differences:
@@ -78,12 +82,12 @@ def load(path: Path, networks: dict[str, nn.Module], identity: dict) -> tuple[di
         raise ValueError(f"{path} cannot be read ({error}): remove it to start anew, or restore it") from error
 
 
-def describe_run(model: nn.Module, recipe: Recipe, samples: int) -> dict:
+def describe_run(model: nn.Module, recipe: Recipe, samples: int, best: str | None = None) -> dict:
     """What must be the same for a resume to continue the same run."""
     numbers = asdict(recipe)
     for key, value in (numbers.pop("progressive") or {}).items():
         numbers[f"progressive.{key}"] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
-    return {"model": type(model).__name__, "training samples": samples, **numbers}
+    return {"model": type(model).__name__, "training samples": samples, "best": best, **numbers}
 
 
 def _differences(then: dict, now: dict) -> list[str]:

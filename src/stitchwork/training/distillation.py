@@ -20,11 +20,12 @@ class Taught(nn.Module):
 
     Args:
         student: the network to be trained; one with a distillation token is built with ``distilled_training=True``.
-        teacher: a trained network with the same classes.
+        teacher: a trained network with the same classes, for labels or for maps as the student is.
         distillation: how the two are compared.
 
     Shapes:
-        (B, C, H, W) -> (B, K); in training, the student's (B, K) or (B, 2, K) and the teacher's (B, K)
+        (B, C, H, W) -> (B, K); in training, the student's (B, K) or (B, 2, K) and the teacher's (B, K);
+        of segmentation networks (B, K, H, W), and in training both
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, distillation: Distillation):
@@ -39,7 +40,7 @@ class Taught(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """(B, C, H, W) -> (B, K); in training, the student's logits and the teacher's."""
+        """(B, C, H, W) -> (B, K, ...); in training, the student's logits and the teacher's."""
         logits = self.student(x)
         if not self.training:
             return logits
@@ -47,7 +48,7 @@ class Taught(nn.Module):
             return logits, self.teacher(x)
 
     def loss(self, output: Tensor | tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
-        """What is minimised in training, and cross-entropy in evaluation: output of the forward pass, (B,) -> ()."""
+        """What is minimised in training, and the student's own loss in evaluation: output of forward, labels -> ()."""
         if isinstance(output, tuple):
             return self.distillation(*output, labels)
-        return F.cross_entropy(output, labels)
+        return (self.distillation.loss or F.cross_entropy)(output, labels)

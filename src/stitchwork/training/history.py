@@ -14,10 +14,14 @@ class History(pandas.DataFrame):
 
     Attributes:
         ema: the network with the averaged weights; ``None`` if the recipe keeps no average.
+        best: the network with the weights of the best epoch; ``None`` if nobody asked for it.
+        best_epoch: which epoch that was, from 1.
     """
 
-    _metadata = ("ema",)
+    _metadata = ("ema", "best", "best_epoch")
     ema: nn.Module | None = None
+    best: nn.Module | None = None
+    best_epoch: int | None = None
 
     @property
     def _constructor(self):

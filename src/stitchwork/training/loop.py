@@ -24,7 +24,7 @@ from stitchwork.training.objectives import Loss
 from stitchwork.training.progressive import dropout_restored
 from stitchwork.training.randomness import borrowed_generators, epoch_order
 from stitchwork.training.recipe import Recipe
-from stitchwork.training.run import Run
+from stitchwork.training.run import Run, check_best
 
 
 def fit(
@@ -35,6 +35,7 @@ def fit(
     *,
     loss: Loss | None = None,
     metrics: Metric | MetricCollection | None = None,
+    best: str | None = None,
     checkpoint_dir: str | Path | None = None,
     resume: bool = False,
     workers: int = 0,
@@ -53,13 +54,16 @@ def fit(
         loss: called with outputs and targets, a mean over the batch; without it cross-entropy. With a loss of one's
             own, ``label_smoothing`` must be 0; mixup blends the losses of both targets.
         metrics: from torchmetrics, for the validation; by default the accuracy, with a ``loss`` none.
+        best: a score of the validation as the history names it, such as ``"valid_accuracy"``: the weights of the epoch
+            in which it was highest (a loss: lowest) are kept too, those of the average for a name with ``ema_``.
         checkpoint_dir: a folder, seen by all machines, that gets a checkpoint after each epoch and on Ctrl-C.
         resume: continue from the checkpoint in ``checkpoint_dir``; where there is none yet, start.
         workers: processes that read the data.
         progress: show a progress bar.
 
     Returns:
-        The history, one row an epoch; its attribute ``ema`` is the network with the averaged weights.
+        The history, one row an epoch; its attribute ``ema`` is the network with the averaged weights, ``best`` that
+        with the weights of the best epoch, and ``best_epoch`` says which it was.
 
     Raises:
         ValueError: data, recipe and model do not fit each other, or not the checkpoint.
@@ -73,12 +77,13 @@ def fit(
     device, processes = accelerator.device, accelerator.num_processes
     per_epoch = _steps_per_epoch(train, valid, recipe, processes)
     folder = _checkpoint_folder(checkpoint_dir, resume)
-    identity = checkpoint.describe_run(model, recipe, len(train))
+    check_best(best, valid, recipe)
+    identity = checkpoint.describe_run(model, recipe, len(train), best)
 
     last = recipe.stage(recipe.epochs - 1)
     dropout = dropout_restored(model, recipe.progressive)
     with borrowed_generators(device), dropout, visiting(model, device) as home, deferred_interrupt() as stop:
-        run = Run(accelerator, model, recipe, loss, per_epoch * recipe.epochs, stop, home)
+        run = Run(accelerator, model, recipe, loss, per_epoch * recipe.epochs, stop, home, best)
         if folder and (path := checkpoint.newest(folder)):
             run.restore(*checkpoint.load(path, run.networks, identity))
 

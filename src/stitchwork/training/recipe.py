@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from stitchwork.training.progressive import Progressive, Stage
+from stitchwork.training.schedule import SCHEDULES
 
 PRECISIONS = ("no", "bf16", "fp16")
 OPTIMISERS = ("adamw", "sgd")
@@ -19,7 +20,7 @@ class Recipe:
             left out of the epoch (others in the next one, because the order changes).
         lr: highest learning rate, reached at the end of the warm-up.
         weight_decay: for weights of two and more axes; biases and normalisations have none.
-        warmup: share of all steps in which the learning rate rises linearly, 0 to 1; then it falls to 0 as a cosine.
+        warmup: share of all steps in which the learning rate rises linearly, 0 to 1; then it falls to 0.
         clip_norm: longest gradient (2-norm over all parameters); a longer one is shortened to it. ``None``: no limit.
         label_smoothing: share of the target that is spread evenly over all classes (szegedy2016rethinking).
         mixup: alpha of the Beta distribution that blends pairs of samples (zhang2018mixup); 0 blends none.
@@ -28,6 +29,7 @@ class Recipe:
         precision: ``"no"`` (float32), or autocast to ``"bf16"`` or ``"fp16"`` (with a scaled loss).
         seed: decides the order of the samples, mixup, dropout and augmentation; the initial weights are the model's.
         optimiser: ``"adamw"``, or ``"sgd"`` with Nesterov momentum 0.9.
+        schedule: how the learning rate falls: as a ``"cosine"``, or as ``"poly"``, (1 - t)^0.9 for t from 0 to 1.
         progressive: image size and regularisation that grow by stages (tan2021efficientnetv2); without it, the images
             stay as they are.
 
@@ -47,6 +49,7 @@ class Recipe:
     precision: str = "no"
     seed: int = 0
     optimiser: str = "adamw"
+    schedule: str = "cosine"
     progressive: Progressive | None = None
 
     def __post_init__(self):
@@ -64,6 +67,7 @@ class Recipe:
         self._require("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         self._require("seed", isinstance(self.seed, int), "a whole number")
         self._require("optimiser", self.optimiser in OPTIMISERS, f"one of {', '.join(OPTIMISERS)}")
+        self._require("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}")
         if self.progressive is not None:
             self._require("progressive", isinstance(self.progressive, Progressive), "a Progressive, or None")
             self._require("mixup", self.mixup == 0, "0 where progressive has a mixup of its own")

@@ -1,5 +1,6 @@
 """One step of training, and the state between two steps."""
 
+import copy
 import math
 from dataclasses import asdict
 
@@ -8,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import convert_to_fp32
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import Dataset
 
 from stitchwork.training.evaluation import autocast
 from stitchwork.training.history import History
@@ -30,11 +32,15 @@ class Run:
         steps: int,
         stop: StopFlag,
         home: torch.device,
+        best: str | None = None,
     ):
         self.accelerator, self.recipe, self.steps, self.stop, self.home = accelerator, recipe, steps, stop, home
         self.loss = training_loss(loss, recipe.label_smoothing)
         self.ema = AveragedModel(model, multi_avg_fn=_warm_ema(recipe.ema), use_buffers=True) if recipe.ema else None
         self.networks = {"model": model} | ({"ema": self.ema.module} if self.ema else {})
+        self.best = best
+        if best:
+            self.networks["best"] = copy.deepcopy(model)
         self.model, self.network = model, accelerator.prepare_model(model)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = _optimiser(self.parameters, recipe)
@@ -50,7 +56,7 @@ class Run:
         """
         recipe, device = self.recipe, self.accelerator.device
         stage = recipe.stage(self.step // (self.steps // recipe.epochs))
-        lr = learning_rate(self.step, self.steps, recipe.lr, recipe.warmup)
+        lr = learning_rate(self.step, self.steps, recipe.lr, recipe.warmup, recipe.schedule)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         for buffer, kept in self.buffers:
@@ -88,13 +94,16 @@ class Run:
     def end_epoch(self, scores: dict[str, float], seconds: float) -> None:
         """Write the epoch's row of the history."""
         epoch, recipe = len(self.rows) + 1, self.recipe
-        lr = learning_rate(self.step - 1, self.steps, recipe.lr, recipe.warmup)
+        lr = learning_rate(self.step - 1, self.steps, recipe.lr, recipe.warmup, recipe.schedule)
         loss = self.loss_sum / (self.steps // recipe.epochs)
         row = {"epoch": epoch, "step": self.step, "lr": lr}
         if stage := recipe.stage(epoch - 1):
             row |= {key: value for key, value in asdict(stage).items() if value is not None}
         self.rows.append(row | {"train_loss": loss, **scores, "seconds": self.seconds + seconds})
         self.loss_sum, self.seconds = 0.0, 0.0
+        if self.best and best_epoch(self.rows, self.best) == epoch:
+            chosen = self.networks["ema" if self.best.startswith("ema_") else "model"]
+            self.networks["best"].load_state_dict(chosen.state_dict())
 
     @property
     def position(self) -> dict:
@@ -114,10 +123,43 @@ class Run:
             self.ema.n_averaged.fill_(self.step)
 
     def history(self) -> History:
-        """The finished epochs, and the averaged network on the device that the model came from."""
+        """The finished epochs, and the averaged and the best network on the device that the model came from."""
         history = History(self.rows)
         history.ema = self.ema.module.to(self.home).eval() if self.ema else None
+        if self.best and self.rows:
+            history.best = self.networks["best"].to(self.home).eval()
+            history.best_epoch = best_epoch(self.rows, self.best)
         return history
+
+
+def best_epoch(rows: list[dict], score: str) -> int:
+    """The first epoch with the highest score, or with the lowest loss; one that is no number counts least.
+
+    Raises:
+        ValueError: the rows have no such score.
+    """
+    if score not in rows[-1]:
+        known = [key for key in rows[-1] if key.startswith(("valid_", "ema_"))]
+        raise ValueError(f"best={score!r} is no score of this validation, which has {', '.join(known)}")
+    sign = -1 if score.endswith("_loss") else 1
+    values = [sign * row[score] for row in rows]
+    return 1 + max(range(len(rows)), key=lambda i: -math.inf if math.isnan(values[i]) else values[i])
+
+
+def check_best(score: str | None, valid: Dataset | None, recipe: Recipe) -> None:
+    """Refuse a score that the history will not have.
+
+    Raises:
+        ValueError: it is none of the validation, there is none, or no average is kept.
+    """
+    if score is None:
+        return
+    if not score.startswith(("valid_", "ema_")):
+        raise ValueError(f"best must name a score of the validation, such as 'valid_loss'; got {score!r}")
+    if valid is None:
+        raise ValueError(f"best={score!r} needs a validation dataset: pass one as valid")
+    if score.startswith("ema_") and not recipe.ema:
+        raise ValueError(f"best={score!r} needs averaged weights: set the recipe's ema, such as 0.999")
 
 
 def _optimiser(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:

@@ -15,19 +15,19 @@ from torch import nn
 
 @cache
 def transcriptions() -> dict[str, type[nn.Module]]:
-    """For each block's name the class that is built from our module and computes the same function plainly."""
+    """For the names of blocks, and of a network, the class that computes the same function as our module plainly."""
     found: dict[str, type[nn.Module]] = {}
     for info in pkgutil.iter_modules(__path__):
         found |= importlib.import_module(f"{__name__}.{info.name}").TRANSCRIPTIONS
     return dict(sorted(found.items()))
 
 
-def transcribe(name: str, block: nn.Module) -> nn.Module:
-    """The plain form of ``block``, a module of the registered ``name``, with the same parameters.
+def transcribe(name: str, module: nn.Module) -> nn.Module:
+    """The plain form of ``module``, which is one of the registered ``name``, with the same parameters.
 
     Raises:
         ValueError: there is none for this name.
     """
     if name not in transcriptions():
         raise ValueError(f"no transcription of {name!r}; there are {', '.join(transcriptions())}")
-    return transcriptions()[name](block)
+    return transcriptions()[name](module)

@@ -9,15 +9,20 @@ from stitchwork.weights.loading import (
     load_weights,
     rename,
     save_safetensors,
+    trained_network,
 )
+from stitchwork.weights.mirrored import Mirrored, load_mirrored
 
 __all__ = [
     "SOURCES",
+    "Mirrored",
     "arguments_for",
+    "load_mirrored",
     "load_published",
     "load_safetensors",
     "load_state_dict_from",
     "load_weights",
     "rename",
     "save_safetensors",
+    "trained_network",
 ]

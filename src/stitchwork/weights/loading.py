@@ -36,7 +36,7 @@ def rename(name: str, source: str, state_dict: Mapping[str, Tensor]) -> dict[str
         state_dict: of their network.
 
     Returns:
-        Our names to the same tensors, in the same order.
+        Our names to the same tensors, in the same order; without those of layers that only their training uses.
 
     Raises:
         ValueError: an unknown name or source, a family that the library does not have, or tensors that no rule knows.
@@ -54,7 +54,8 @@ def rename(name: str, source: str, state_dict: Mapping[str, Tensor]) -> dict[str
         layer, _, tail = key.rpartition(".")
         for theirs, ours in known:
             if match := re.fullmatch(theirs, layer):
-                renamed[".".join(filter(None, (match.expand(ours), tail)))] = tensor
+                if ours is not None:
+                    renamed[".".join(filter(None, (match.expand(ours), tail)))] = tensor
                 break
             if match := re.fullmatch(theirs, key):
                 renamed[match.expand(ours)] = tensor
@@ -227,6 +228,32 @@ def load_safetensors(model: nn.Module, path: str | os.PathLike) -> None:
         FileNotFoundError: there is no such file.
     """
     _load(model, _read(path), os.fspath(path))
+
+
+def trained_network(name: str, path: str | os.PathLike, **kwargs) -> nn.Module:
+    """The network that a ``.safetensors`` file is of, with the file's classes and channels.
+
+    Args:
+        name: the registered name.
+        path: the file.
+        **kwargs: the network's own arguments, if it was built with any.
+
+    Raises:
+        ValueError: not a ``.safetensors`` file, or its tensors do not fit, or it has no head.
+        FileNotFoundError: there is no such file.
+    """
+    entry, tensors = describe(name), _read(path)
+    with torch.device("meta"):
+        own = entry.build(**kwargs).state_dict()
+    sizes = {"num_classes": _classes(tensors)}
+    if not sizes["num_classes"]:
+        raise ValueError(f"{path} has no head, so it says nothing of any class; take the weights of the whole network")
+    first = next((key for key, tensor in own.items() if tensor.dim() == 4), None)
+    if first in tensors and tensors[first].dim() == 4:
+        sizes["in_chans"] = tensors[first].shape[1]
+    model = entry.build(**sizes | kwargs)
+    _load(model, tensors, os.fspath(path))
+    return model
 
 
 def _safetensors_path(path: str | os.PathLike) -> Path:

@@ -3,7 +3,8 @@
 A file has ``timm(name)`` or ``torchvision(name)`` or both, for the libraries that have these networks. Called with a
 registered name, each gives that network's rules: pairs of a regular expression, which must match the whole path of
 their layer, and our path, which may use its groups. Where a single tensor has another name, the pair is of the paths
-of the tensors. The first rule that matches counts.
+of the tensors. ``None`` in the place of our path leaves out a layer that only their training uses. The first rule that
+matches counts.
 
 Where a library's weights belong to a network that differs from the published one by an argument, such as the eps of
 its BatchNorms, the file says so in ``TIMM``: our name to theirs, and the arguments with which ours gives what theirs
@@ -16,7 +17,7 @@ from types import ModuleType
 
 from stitchwork.registry import describe
 
-Rules = tuple[tuple[str, str], ...]
+Rules = tuple[tuple[str, str | None], ...]
 
 
 def rules(name: str, source: str) -> Rules:

@@ -26,5 +26,3 @@ def timm(name: str) -> tuple[tuple[str, str], ...]:
     rules += [(rf"{block}\.token_mixer\.talking_head([12])", f"{ours}.attn.talk\\3")]
     rules += [(rf"{block}\.ls([12])", f"{ours}.scale\\3")]
     return tuple(rules)
-
-

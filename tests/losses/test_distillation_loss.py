@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stitchwork.losses import Distillation
+from stitchwork.losses import Dice, Distillation
 
 STUDENT = torch.tensor([[[2.0, 0.0, -1.0], [1.0, 1.0, 0.0]], [[0.0, 3.0, 1.0], [-1.0, 0.5, 2.0]]], dtype=torch.float64)
 TEACHER = torch.tensor([[3.0, 0.0, 0.0], [0.0, -1.0, 1.0]], dtype=torch.float64)
@@ -132,3 +132,29 @@ def test_refuses_a_teacher_of_other_classes(kind):
     for classes in (1, 2, 5):
         with pytest.raises(ValueError, match=rf"student's shape \(2, 3\); got \(2, {classes}\): take a teacher of the"):
             Distillation(kind)(STUDENT, torch.zeros(2, classes), LABELS)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_a_map_is_taught_at_each_pixel(kind):
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 2, 3, 4, 5, generator=generator, dtype=torch.float64)
+    labels = torch.randint(3, (2, 4, 5), generator=generator)
+    pixels = [logits.movedim(1, -1).flatten(0, -2) for logits in (student, teacher)]
+    loss = Distillation(kind, 0.3)
+    torch.testing.assert_close(loss(student, teacher, labels), loss(*pixels, labels.flatten()))
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_another_loss_for_the_labels(kind):
+    """It takes the place of cross-entropy and leaves the lesson as it is."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 2, 3, 4, 5, generator=generator, dtype=torch.float64)
+    labels, dice = torch.randint(3, (2, 4, 5), generator=generator), Dice()
+    lesson = Distillation(kind, 1.0)(student, teacher, labels)
+    expected = 0.7 * dice(student, labels) + 0.3 * lesson
+    torch.testing.assert_close(Distillation(kind, 0.3, loss=dice)(student, teacher, labels), expected)
+
+
+def test_another_loss_smooths_by_itself():
+    with pytest.raises(ValueError, match=r"label_smoothing=0.1 is for cross-entropy; smooth in your loss"):
+        Distillation(label_smoothing=0.1, loss=Dice())
