@@ -16,7 +16,8 @@ class Distillation(nn.Module):
         hard:  (1 - a) CE(Z_c, y) + a CE(Z_d, argmax Z_t)
 
     T^2 gives the gradient of the soft part a size that does not depend on T. A network without a distillation token
-    gives the same logits for both.
+    gives the same logits for both. The soft part is the sum over the classes and the mean over the images, as the
+    divergence is defined; code that divides by the classes too gives the teacher a K-th of the weight.
 
     Args:
         kind: ``"hard"`` or ``"soft"``.
