@@ -1,6 +1,7 @@
 """The record that the page of the networks' speed is made from: complete, and as the page claims."""
 
 import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from stitchwork.bench import DEFAULT, references
 from stitchwork.bench.speed import UNFUSED, fused_or_none, meta
 
 RECORD = Path(__file__).resolve().parents[2] / "book" / "data" / "bench_speed.json"
-# Both sides spend their time in the same kernels; memory placement moves a ratio by a few percent, up or down.
-NOISE = 0.04
+# Both sides spend their time in the same kernels, and a second run moves a ratio by 3 % in the median, some by 10 %: of
+# one row nothing follows. Of all rows of a network the median must not fall below 1 by more than that.
+NOISE = 0.03
 # Convolution and BatchNorm are one module here, and who calls a module holds its input until it returns: in a
 # bottleneck, at the worst moment of an evaluation, the narrow map as well.
 MORE_MEMORY = {"resnet50": 1.08, "resnext50_32x4d": 1.16}
@@ -31,8 +33,8 @@ def test_the_record_has_every_network_in_every_mode(rows):
 
 @pytest.mark.parametrize("name", DEFAULT)
 def test_ours_is_not_slower(rows, name):
-    slower = [row for row in rows if row["network"] == name and row["ratio"] < 1 - NOISE]
-    assert not slower
+    ratios = [row["ratio"] for row in rows if row["network"] == name and row["mode"] != "fused"]
+    assert not ratios or statistics.median(ratios) >= 1 - NOISE
 
 
 @pytest.mark.parametrize("name", DEFAULT)
