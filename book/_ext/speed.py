@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 RECORD = Path("book", "data", "bench_speed.json")
-HEADER = ("Network", "Against", "Mode", "Ours, images/s", "Theirs, images/s", "Ratio", "Quartiles")
+HEADER = ("Network", "Against", "Mode", "Ours, images/s", "Theirs, images/s", "Ratio", "Quartiles", "Memory")
 MODES = {"eval": "evaluation", "train": "training step", "fused": "evaluation, fused"}
 LIBRARIES = {"timm": "timm’s `{}`", "torchvision": "torchvision’s `{}`", "unfused": "itself, unfused"}
 
@@ -25,6 +25,7 @@ def cells(row: dict) -> tuple[str, ...]:
         f"{row['reference_images_per_second']:.1f}",
         f"{row['ratio']:.2f}",
         f"{row['q1']:.2f} to {row['q3']:.2f}",
+        f"{row['peak_memory'] / row['reference_peak_memory']:.2f}",
     )
 
 

@@ -542,19 +542,21 @@ def speed(
         Path | None, typer.Option(help="A JSON file for the rows, the conditions and the machine.")
     ] = None,
 ) -> None:
-    """Images per second against timm and torchvision, on the same weights.
+    """Speed and peak memory against timm and torchvision, on the same weights.
 
-    On one CPU thread, or on the GPU if there is one. A ratio above 1 means that ours is faster.
+    On one CPU thread, or on the GPU if there is one. A ratio above 1 means that ours is faster, a memory below 1 that
+    it needs less.
     """
     from stitchwork.bench import DEFAULT, bench_speed, comparable
 
-    columns = "{:<22} {:<34} {:<6} {:>9} {:>9}  {:<21}"
-    typer.echo(columns.format("network", "reference", "mode", "images/s", "theirs", "ratio (quartiles)"))
+    columns = "{:<22} {:<34} {:<6} {:>9} {:>9}  {:<21}  {}"
+    typer.echo(columns.format("network", "reference", "mode", "images/s", "theirs", "ratio (quartiles)", "memory"))
 
     def report(row) -> None:
         ratio = f"{row.ratio:.3f} ({row.q1:.3f}-{row.q3:.3f})"
         speeds = f"{row.images_per_second:.2f}", f"{row.reference_images_per_second:.2f}"
-        typer.echo(columns.format(row.network, row.reference, row.mode, *speeds, ratio).rstrip())
+        memory = f"{row.peak_memory / row.reference_peak_memory:.2f}"
+        typer.echo(columns.format(row.network, row.reference, row.mode, *speeds, ratio, memory))
 
     chosen = comparable() if every else names or DEFAULT
     bench_speed(chosen, pairs, batch=batch, pixels=pixels, output=output, report=report)

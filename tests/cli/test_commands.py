@@ -144,6 +144,8 @@ def test_bench_speed_writes_a_record(tmp_path):
     assert [(row["mode"], row["reference"]) for row in record["rows"]] == expected
     for row in record["rows"]:
         assert 0 < row["q1"] <= row["ratio"] <= row["q3"] and row["images_per_second"] > 0
+        # The input is 2 x 3 x 32 x 32 floats, and the first map is larger.
+        assert row["peak_memory"] > 24_576 < row["reference_peak_memory"]
         assert row["reference"] in result.stdout
 
 

@@ -11,8 +11,11 @@ from .probes import assert_same, noise
 from .subjects import SMALL, over
 
 OLD_POOLING = torch.__version__ < "2.7"
-# Source files whose networks fill up windows or cells where the size asks for it, and only there. The compiler then
-# makes one graph for each of these cases, and for some of them it thinks about the sizes for minutes.
+# Source files whose modules fill up patches or windows where the size asks for it, and only there: one graph serves all
+# sizes that need no filling. Here are such sizes, for patches of 12 or 16 pixels and windows of 7 or 8.
+FILL_UP = {"acmix", "bi_level_routing", "ceit", "crossvit", "deit", "halo_attention", "mlp_mixer", "super_token", "vit"}
+WHOLE = {"model": [(2, 48, 96), (5, 96, 48), (4, 144, 144)], "block": [(2, 56, 112), (5, 112, 56), (4, 168, 168)]}
+# Networks for which there are so many such cases that the compiler thinks about the sizes for minutes.
 DECIDE_BY_SIZE = {"focal", "gcvit", "maxvit", "mobilevit", "pvt", "pvt_v2", "shunted", "swin", "swin_unet", "twins"}
 
 
@@ -73,7 +76,8 @@ def test_one_graph(subject):
 def test_one_graph_for_all_sizes(subject):
     if subject.entry.needs_size:
         pytest.skip("its parameters depend on the image size, as its docstring says")
-    if subject.entry.module.rpartition(".")[2] in DECIDE_BY_SIZE:
+    family = subject.entry.module.rpartition(".")[2]
+    if family in DECIDE_BY_SIZE:
         pytest.skip("whether its windows are filled up depends on the size, so that another size is compiled anew")
     if OLD_POOLING and any(isinstance(module, nn.MaxPool2d) for module in subject.build().modules()):
         pytest.skip("before torch 2.7, compiled max pooling takes odd and even sizes for two cases, and compiles again")
@@ -81,7 +85,9 @@ def test_one_graph_for_all_sizes(subject):
     # nowhere a single pixel, in which the compiler does not know one memory layout from the other.
     more, side = subject.min_size - 1, subject.multiple
     sizes = [(batch, height + more, width + more) for batch, height, width in [(2, 40, 48), (5, 64, 33), (4, 37, 37)]]
-    if side > 1:
+    if family in FILL_UP:
+        sizes = WHOLE[subject.kind]
+    elif side > 1:
         sizes = [(batch, height * side, width * side) for batch, height, width in [(2, 2, 3), (5, 4, 2), (4, 3, 3)]]
     check_one_graph_for_all_sizes(subject.build, subject.default_size[0], sizes)
 

@@ -33,8 +33,6 @@ OTHER_STRIDES = {
     "unet": (1, 2, 4, 8, 16),
     "unet_plus_plus": (1, 2, 4, 8, 16),
 }
-# Networks that normalise the last map once more: their features are not the last map of the pyramid but made from it.
-NORMALISED = ("dilateformer", "focal", "gcvit", "msg_transformer", "swin", "twins")
 # Networks whose maps leave side by side at the end, and are not made one from the other.
 SIDE_BY_SIDE = ("vit_adapter",)
 
@@ -105,7 +103,22 @@ def check_pyramid(build, shape, size_at=rounded_up, strides=STRIDES):
     assert isinstance(module.pyramid_channels, tuple), "pyramid_channels is not a tuple"
 
 
-def check_pyramid_is_the_network(build, shape, normalised=False):
+def last_map(module, maps):
+    """The last map of the pyramid as it is."""
+    return maps[-1]
+
+
+def normalised_last_map(module, maps):
+    """The last map through the norm that follows it."""
+    return module.norm(maps[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+# What the features are made of, where it is not the last map itself; MSG-Transformer's are its messengers.
+FEATURES_OF = dict.fromkeys(("dilateformer", "focal", "gcvit", "swin", "twins"), normalised_last_map)
+FEATURES_OF["msg_transformer"] = None
+
+
+def check_pyramid_is_the_network(build, shape, features_of=last_map):
     """The maps are stations on one way: each is computed from the one before it, and the last leads to the head."""
     module, x = exact(build), noise(shape, dtype=torch.float64).requires_grad_()
     maps = module.forward_pyramid(x)
@@ -114,8 +127,8 @@ def check_pyramid_is_the_network(build, shape, normalised=False):
         assert gradient is not None, "a map of the pyramid is not computed from the one before it"
     with torch.no_grad():
         features = module.forward_features(x)
-        if features.shape[1] == maps[-1].shape[1] and not normalised:
-            assert_same(features, maps[-1], "the last map of the pyramid against forward_features")
+        if features_of and features.shape[1] == maps[-1].shape[1]:
+            assert_same(features, features_of(module, maps), "the last map of the pyramid against forward_features")
 
 
 @over(SMALL_MODELS)
@@ -144,7 +157,8 @@ def test_pyramid(subject, size):
 
 @over([subject for subject in SMALL_PYRAMIDS if family_of(subject) not in SIDE_BY_SIDE])
 def test_pyramid_is_the_network(subject):
-    check_pyramid_is_the_network(subject.build, (2, *subject.small_size), family_of(subject) in NORMALISED)
+    features_of = FEATURES_OF.get(family_of(subject), last_map)
+    check_pyramid_is_the_network(subject.build, (2, *subject.small_size), features_of)
 
 
 @over(PYRAMIDS)

@@ -1,4 +1,4 @@
-"""Images per second of our networks against timm's and torchvision's, on the same weights, and fused against unfused.
+"""Speed and memory of our networks against timm's and torchvision's, on the same weights, and fused against unfused.
 
 What makes the comparison fair: both networks hold the same weights and are checked to give the same logits; they run
 in turn in one process (A B C, C B A, ...), so that whatever else the machine does meets all of them; a ratio is taken
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stitchwork.analysis import measure_peak_memory
 from stitchwork.bench.clock import LAYOUTS, THREADS, quiet_machine, seconds
 from stitchwork.provenance import environment
 from stitchwork.registry import create_model, describe, list_models
@@ -42,6 +43,15 @@ DEFAULT = (
     "inception_next_tiny",
     "unireplknet_a",
     "repnext_m0",
+    "vit_small_patch16",
+    "deit_small",
+    "poolformer_s12",
+    "pvt_v2_b1",
+    "twins_svt_small",
+    "swin_tiny",
+    "gcvit_tiny",
+    "maxvit_tiny",
+    "mobilevit_s",
 )
 BATCH, PIXELS = 8, 224
 UNFUSED = "unfused:"
@@ -63,6 +73,8 @@ class Row:
         ratio: median over the rounds of their time divided by ours: above 1, ours is faster.
         q1: first quartile of that ratio.
         q3: third quartile.
+        peak_memory: bytes of the tensors that ours holds at the worst moment of a step, beyond weights and gradients.
+        reference_peak_memory: of theirs.
     """
 
     network: str
@@ -75,6 +87,8 @@ class Row:
     ratio: float
     q1: float
     q3: float
+    peak_memory: int
+    reference_peak_memory: int
 
 
 def comparable() -> list[str]:
@@ -175,12 +189,14 @@ def in_turn(networks: dict[str, nn.Module], x: Tensor, mode: str, pairs: int) ->
         for label in order:
             times[label].append(seconds(steps[label]))
         order.reverse()
+    memory = {label: measure_peak_memory(step, device=x.device) for label, step in steps.items()}
     name, *others = networks
     for other in others:
         ours, theirs = times[name], times[other]
         q1, ratio, q3 = statistics.quantiles([b / a for a, b in zip(ours, theirs)], n=4, method="inclusive")
         speed, other_speed = len(x) / statistics.median(ours), len(x) / statistics.median(theirs)
-        yield Row(name, other, mode, layouts[name], layouts[other], speed, other_speed, ratio, q1, q3)
+        speeds = speed, other_speed, ratio, q1, q3
+        yield Row(name, other, mode, layouts[name], layouts[other], *speeds, memory[name], memory[other])
 
 
 def with_equal_weights(name: str, x: Tensor) -> dict[str, nn.Module]:

@@ -18,6 +18,7 @@ from stitchwork.layers.mlp import Mlp
 from stitchwork.layers.overlap_patch_embed import OverlapPatchEmbed
 from stitchwork.layers.patch_embed import PatchEmbed
 from stitchwork.layers.pooled_batch_norm import PooledBatchNorm
+from stitchwork.layers.pooling import Pooling
 from stitchwork.layers.position_table import PositionTable
 from stitchwork.layers.reduced_attention import ReduceCells, ReducedAttention
 from stitchwork.layers.relative_position import RelativePositionBias, offset_index
@@ -45,6 +46,7 @@ __all__ = [
     "OverlapPatchEmbed",
     "PatchEmbed",
     "PooledBatchNorm",
+    "Pooling",
     "PositionTable",
     "ReLU",
     "ReLU6",

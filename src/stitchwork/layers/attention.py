@@ -36,7 +36,8 @@ class ScaledDotProduct(nn.Module):
         axes: what the axes of the weights mean, for :func:`~stitchwork.analysis.attention_maps`.
 
     Shapes:
-        q (..., N, d), k (..., M, d), v (..., M, e), bias broadcast to (..., N, M) -> (..., N, e)
+        q (..., N, d), k (..., M, d), v (..., M, e), bias (of two axes or more, broadcast to (..., N, M))
+        -> (..., N, e)
     """
 
     def __init__(self, scale: float | None = None, axes: tuple[str, ...] = ("image", "head", "query", "key")):

@@ -52,8 +52,8 @@ def check_divisible(x: Tensor, side: int, owner: str) -> None:
     if size[0] % side or size[1] % side:
         fitting = tuple(-(-length // side) * side for length in size)
         raise ValueError(
-            f"{owner} takes a height and a width that are multiples of {side}; got {size}: pad the images to {fitting}, "
-            "or resize them"
+            f"{owner} takes a height and a width that are multiples of {side}; got {size}: pad the images to "
+            f"{fitting}, or resize them"
         )
 
 

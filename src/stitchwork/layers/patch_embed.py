@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from stitchwork.layers.windows import pad_to_windows
 
 
 class PatchEmbed(nn.Conv2d):
@@ -29,5 +30,4 @@ class PatchEmbed(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, h, w, dim)."""
         p = self.stride[0]
-        x = F.pad(x, (0, -x.shape[3] % p, 0, -x.shape[2] % p))
-        return self.norm(super().forward(x).permute(0, 2, 3, 1))  # (B, h, w, dim)
+        return self.norm(super().forward(pad_to_windows(x, p, p)).permute(0, 2, 3, 1))  # (B, h, w, dim)

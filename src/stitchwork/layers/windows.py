@@ -11,7 +11,8 @@ def pad_to_windows(x: Tensor, height: int, width: int) -> Tensor:
     Shapes:
         (B, C, H, W) -> (B, C, h · height, w · width) with h = ceil(H / height), w = ceil(W / width)
     """
-    return F.pad(x, (0, -x.shape[3] % width, 0, -x.shape[2] % height))
+    rows, columns = -x.shape[2] % height, -x.shape[3] % width
+    return F.pad(x, (0, columns, 0, rows)) if rows or columns else x  # padding by nothing would copy
 
 
 def split_windows(x: Tensor, height: int, width: int) -> Tensor:

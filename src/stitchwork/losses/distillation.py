@@ -19,7 +19,9 @@ class Distillation(nn.Module):
         hard:  (1 - a) CE(Z_c, y) + a CE(Z_d, argmax Z_t)
 
     T^2 gives the gradient of the soft part a size that does not depend on T. A network without a distillation token
-    gives the same logits for both. A segmentation network is taught at each pixel; the lesson is the pixels' mean.
+    gives the same logits for both. The soft part is the sum over the classes and the mean over the images, as the
+    divergence is defined; code that divides by the classes too gives the teacher a K-th of the weight. A segmentation
+    network is taught at each pixel; the lesson is the pixels' mean.
 
     Args:
         kind: ``"hard"`` or ``"soft"``.

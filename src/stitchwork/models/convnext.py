@@ -59,8 +59,9 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        y = self.depthwise(x).permute(0, 2, 3, 1)  # (B, H, W, C)
-        y = F.gelu(self.expand(self.norm(y)))  # (B, H, W, 4C)
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))  # (B, H, W, C)
+        y = self.expand(y)  # (B, H, W, 4C), step by step, so that what came in is freed
+        y = F.gelu(y)
         y = self.project(y).permute(0, 3, 1, 2)  # (B, C, H, W)
         y = self.drop_path(self.scale(y))
         y += x

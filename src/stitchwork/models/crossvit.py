@@ -36,6 +36,7 @@ from stitchwork.layers import (
     check_positive,
     drop_path_rates,
     init_truncated_normal,
+    pad_to_windows,
 )
 
 PAPER = "chen2021crossvit"
@@ -69,8 +70,7 @@ class ConvPatchEmbed(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, h, w, dim)."""
-        p = self.patch_size
-        x = F.pad(x, (0, -x.shape[3] % p, 0, -x.shape[2] % p))
+        x = pad_to_windows(x, self.patch_size, self.patch_size)
         return super().forward(x).permute(0, 2, 3, 1)
 
 

@@ -34,6 +34,7 @@ from stitchwork.layers import (
     drop_path_rates,
     init_truncated_normal,
     join_windows,
+    pad_to_windows,
     split_windows,
 )
 
@@ -133,7 +134,7 @@ class FocalAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         size, batch = x.shape[1:3], x.shape[0]
-        x = F.pad(x, (0, 0, 0, -size[1] % WINDOW, 0, -size[0] % WINDOW))  # (B, H', W', C)
+        x = pad_to_windows(x.permute(0, 3, 1, 2), WINDOW, WINDOW).permute(0, 2, 3, 1)  # (B, H', W', C)
         pooled = self.pool(split_windows(x.permute(0, 3, 1, 2), WINDOW, WINDOW).transpose(3, 4))[..., 0]  # (B, h, w, C)
         grid = pooled.shape[1:3]
         q, k, v = self.qkv(x).chunk(3, -1)  # (B, H', W', C) each

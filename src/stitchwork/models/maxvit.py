@@ -38,6 +38,7 @@ from stitchwork.layers import (
     init_conv_weights,
     init_truncated_normal,
     offset_index,
+    pad_to_windows,
 )
 
 PAPER = "tu2022maxvit"
@@ -82,7 +83,7 @@ class MBConv(nn.Module):
         y = self.depthwise(self.expand(self.norm(x)))  # (B, 4 C', H / stride, W / stride)
         y = self.project(self.se(y))
         if self.stride == 2:
-            x = F.avg_pool2d(F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2)), 2)
+            x = F.avg_pool2d(pad_to_windows(x, 2, 2), 2)
         return self.expand_shortcut(x) + self.drop_path(y)
 
 
@@ -108,6 +109,10 @@ class PartitionAttention(nn.Module):
         self.attend = ScaledDotProduct(axes=("image and partition", "head", place, place))
         self.proj = nn.Linear(dim, dim)
 
+    def fill(self, x: Tensor) -> Tensor:
+        """The map with zeros up to whole windows: (B, H, W, C) -> (B, H', W', C)."""
+        return pad_to_windows(x.permute(0, 3, 1, 2), WINDOW, WINDOW).permute(0, 2, 3, 1)
+
     def part(self, x: Tensor) -> Tensor:
         """The windows or grids of a map that they fill: (B, H, W, C) -> (B, h, w, P^2, C)."""
         if self.grid:
@@ -127,13 +132,12 @@ class PartitionAttention(nn.Module):
         batch, height, width, _ = x.shape
         # The offset counts from the query to the key: the index of Swin with the two exchanged.
         bias = self.table.flatten(1)[:, self.index().T][None]  # (1, heads, P^2, P^2)
-        rows, columns = -height % WINDOW, -width % WINDOW
-        if rows or columns:
-            real = F.pad(x.new_ones(1, height, width, 1), (0, 0, 0, columns, 0, rows))
+        if height % WINDOW or width % WINDOW:
+            real = self.fill(x.new_ones(1, height, width, 1))
             real = self.part(real).flatten(1, 2).transpose(2, 3)[0, :, None] > 0  # (windows, 1, 1, P^2)
             mask = torch.zeros_like(real, dtype=x.dtype).masked_fill(~real, float("-inf"))
             bias = (bias + mask).expand(batch, -1, -1, -1, -1).flatten(0, 1)  # (B n, heads, P^2, P^2)
-        y = self.part(F.pad(x, (0, 0, 0, columns, 0, rows)))  # (B, h, w, P^2, C)
+        y = self.part(self.fill(x))  # (B, h, w, P^2, C)
         cells = y.shape[:3]
         q, k, v = self.qkv(y.flatten(0, 2)).unflatten(-1, (3, -1, HEAD_DIM)).permute(2, 0, 3, 1, 4)
         y = self.attend(q, k, v, bias)  # (B n, heads, P^2, 32)

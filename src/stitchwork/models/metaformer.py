@@ -28,6 +28,7 @@ from stitchwork.layers import (
     DropPath,
     LayerNorm2d,
     LayerScale,
+    Pooling,
     ScaledDotProduct,
     check_multiple,
     check_positive,
@@ -57,24 +58,6 @@ class StarReLU(nn.Module):
         """Any shape."""
         x = F.relu(x)
         return torch.addcmul(self.bias, x, self.scale * x)
-
-
-class Pooling(nn.Module):
-    """The mean over 3 x 3 pixels, less the pixel itself.
-
-    Args:
-        dim: channels, of which nothing depends.
-
-    Shapes:
-        (B, C, H, W) -> (B, C, H, W)
-    """
-
-    def __init__(self, dim: int):
-        super().__init__()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) - x
 
 
 class SepConv(nn.Sequential):

@@ -18,7 +18,6 @@ the pixel, or average in zeros at the border.
 from collections import OrderedDict
 from functools import partial
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stitchwork.layers import (
@@ -26,6 +25,7 @@ from stitchwork.layers import (
     DropPath,
     LayerNorm2d,
     LayerScale,
+    Pooling,
     check_positive,
     drop_path_rates,
     init_truncated_normal,
@@ -50,6 +50,7 @@ class PoolFormerBlock(nn.Module):
     def __init__(self, dim: int, layer_scale: float = 1e-5, drop_path: float = 0.0):
         super().__init__()
         self.norm1 = nn.GroupNorm(1, dim)
+        self.pool = Pooling(dim)
         self.scale1 = LayerScale(dim, layer_scale)
         self.norm2 = nn.GroupNorm(1, dim)
         self.mlp = nn.Sequential(nn.Conv2d(dim, 4 * dim, 1), nn.GELU(), nn.Conv2d(4 * dim, dim, 1))
@@ -58,9 +59,7 @@ class PoolFormerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        y = self.norm1(x)
-        y = F.avg_pool2d(y, 3, stride=1, padding=1, count_include_pad=False) - y
-        x = x + self.drop_path(self.scale1(y))
+        x = x + self.drop_path(self.scale1(self.pool(self.norm1(x))))
         return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))
 
 

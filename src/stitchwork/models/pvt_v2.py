@@ -59,7 +59,8 @@ class ConvMlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         x = self.relu(self.fc1(x)).permute(0, 3, 1, 2)  # (B, hidden, H, W)
-        x = self.act(self.dwconv(x)).permute(0, 2, 3, 1)  # (B, H, W, hidden)
+        x = self.dwconv(x)  # line by line, so that what came in is freed
+        x = self.act(x).permute(0, 2, 3, 1)  # (B, H, W, hidden)
         return self.fc2(x)
 
 

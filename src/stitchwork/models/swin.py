@@ -21,7 +21,6 @@ official code lets them in. Along an axis that one window covers there is no shi
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stitchwork.layers import (
@@ -36,6 +35,7 @@ from stitchwork.layers import (
     drop_path_rates,
     init_truncated_normal,
     join_windows,
+    pad_to_windows,
     split_windows,
 )
 
@@ -148,7 +148,7 @@ class SwinBlock(nn.Module):
         """Fill up, roll, cut into windows, attend; and all of it back: (B, H, W, C) -> (B, H, W, C)."""
         size, side = tuple(x.shape[1:3]), self.window
         shift = shift_of(size, side) if self.shifted else (0, 0)
-        y = F.pad(x, (0, 0, 0, -size[1] % side, 0, -size[0] % side))  # (B, H', W', C)
+        y = pad_to_windows(x.permute(0, 3, 1, 2), side, side).permute(0, 2, 3, 1)  # (B, H', W', C)
         filled = y.shape[1:3]
         if shift != (0, 0):
             y = y.roll((-shift[0], -shift[1]), (1, 2))
@@ -178,7 +178,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, h, w, 2 C)."""
-        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+        x = pad_to_windows(x.permute(0, 3, 1, 2), 2, 2).permute(0, 2, 3, 1)
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, h, 2, w, 2, C)
         x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)  # (B, h, w, 4 C): the upper left, the lower left, the two right ones
         return self.reduction(self.norm(x))
