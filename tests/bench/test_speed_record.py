@@ -10,7 +10,7 @@ from stitchwork.bench import DEFAULT, references
 from stitchwork.bench.speed import UNFUSED, fused_or_none, meta
 
 RECORD = Path(__file__).resolve().parents[2] / "book" / "data" / "bench_speed.json"
-# Both sides spend their time in the same kernels, and a second run moves a ratio by 3 % in the median, some by 10 %: of
+# Both sides spend their time in the same kernels, and a second run moves a ratio by 3 % in the median, some by 20 %: of
 # one row nothing follows. Of all rows of a network the median must not fall below 1 by more than that.
 NOISE = 0.03
 # Convolution and BatchNorm are one module here, and who calls a module holds its input until it returns: in a
@@ -31,10 +31,10 @@ def test_the_record_has_every_network_in_every_mode(rows):
     assert [(row["network"], row["reference"], row["mode"]) for row in rows] == expected
 
 
-@pytest.mark.parametrize("name", DEFAULT)
+@pytest.mark.parametrize("name", [name for name in DEFAULT if references(name)])
 def test_ours_is_not_slower(rows, name):
     ratios = [row["ratio"] for row in rows if row["network"] == name and row["mode"] != "fused"]
-    assert not ratios or statistics.median(ratios) >= 1 - NOISE
+    assert statistics.median(ratios) >= 1 - NOISE
 
 
 @pytest.mark.parametrize("name", DEFAULT)

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 import stitchwork
-from stitchwork.layers import MBConv, Segmenter
-from stitchwork.models.efficientnet_v2 import FusedMBConv
+from stitchwork.layers import Segmenter
 
 # Segmentation networks that give their features at a part of the size of the image: source file -> its stride.
 FEATURE_STRIDES = {"deeplab": 8, "seaformer": 8, "vit_adapter": 4}
@@ -24,25 +23,13 @@ SMALLER = {
     "attention_unet": {"widths": UNET_WIDTHS},
     "conv2former_n": {"dims": (32, 64, 128, 256), "depths": (1, 1, 2, 1)},
     "convnext_tiny": {"dims": (24, 48, 96, 192), "depths": (1, 1, 3, 1)},
-    "cvt_13": {"depths": (1, 1, 2)},
     "deeplabv3_resnet50": {"depths": (1, 1, 1, 1)},
     "dilateformer_tiny": {"depths": (1, 1, 2, 1)},
-    "efficientnet_v2_s": {
-        "stages": (
-            (FusedMBConv, 1, 24, 1, 1),
-            (FusedMBConv, 4, 48, 2, 2),
-            (FusedMBConv, 4, 64, 2, 2),
-            (MBConv, 4, 128, 2, 2),
-            (MBConv, 6, 160, 2, 1),
-            (MBConv, 6, 256, 2, 2),
-        )
-    },
     "fcn_resnet50": {"depths": (1, 1, 1, 1)},
     "focal_tiny": {"dim": 32, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 4, 8)},
     "gcvit_xxtiny": {"dim": 32, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)},
     "maxvit_tiny": {"dims": (32, 64, 96, 128), "depths": (1, 1, 2, 1), "stem_dim": 32},
     "mlp_mixer_s16": {"dim": 64, "depth": 2},
-    "msg_transformer_tiny": {"dim": 32, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 4, 8)},
     "poolformer_s12": {"dims": (32, 64, 96, 128), "depths": (1, 1, 2, 1)},
     "poolformerv2_s12": {"dims": (32, 64, 96, 128), "depths": (1, 1, 2, 1)},
     "pvt_tiny": {"depths": (1, 1, 1, 1)},

@@ -13,7 +13,7 @@ from .subjects import SMALL, over
 OLD_POOLING = torch.__version__ < "2.7"
 # Source files whose modules fill up patches or windows where the size asks for it, and only there: one graph serves all
 # sizes that need no filling. Here are such sizes, for patches of 12 or 16 pixels and windows of 7 or 8.
-FILL_UP = {"acmix", "bi_level_routing", "ceit", "crossvit", "deit", "halo_attention", "mlp_mixer", "super_token", "vit"}
+FILL_UP = {"acmix", "bi_level_routing", "ceit", "crossvit", "deit", "halo_attention", "super_token", "vit"}
 WHOLE = {"model": [(2, 48, 96), (5, 96, 48), (4, 144, 144)], "block": [(2, 56, 112), (5, 112, 56), (4, 168, 168)]}
 # Networks for which there are so many such cases that the compiler thinks about the sizes for minutes.
 DECIDE_BY_SIZE = {"focal", "gcvit", "maxvit", "mobilevit", "pvt", "pvt_v2", "shunted", "swin", "swin_unet", "twins"}

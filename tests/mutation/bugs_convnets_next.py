@@ -6,7 +6,7 @@ CONVNEXT, INCEPTION, CONV2FORMER = "models.convnext", "models.inception_next", "
 
 MUTATIONS = [
     bug("convnext_layer_norm_of_torchs_eps", CONVNEXT, "convnext_tiny", ("LayerNorm(dim, eps=1e-6)", "LayerNorm(dim)")),
-    bug("convnext_tanh_gelu", CONVNEXT, "convnext_tiny", ("self.norm(y)))", 'self.norm(y)), approximate="tanh")')),
+    bug("convnext_tanh_gelu", CONVNEXT, "convnext_tiny", ("F.gelu(y)", 'F.gelu(y, approximate="tanh")')),
     bug(
         "convnext_without_layer_scale",
         CONVNEXT,

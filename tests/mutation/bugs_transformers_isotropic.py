@@ -104,15 +104,15 @@ MUTATIONS = [
     ),
     bug(
         "poolformer_without_subtraction",
-        POOLFORMER,
+        "layers.pooling",
         "poolformer_s12",
-        ("count_include_pad=False) - y", "count_include_pad=False)"),
+        ("count_include_pad=False) - x", "count_include_pad=False)"),
     ),
     bug(
         "poolformer_zeros_at_the_border",
-        POOLFORMER,
+        "layers.pooling",
         "poolformer_s12",
-        ("count_include_pad=False) - y", "count_include_pad=True) - y"),
+        ("count_include_pad=False) - x", "count_include_pad=True) - x"),
     ),
     bug(
         "poolformer_norm_of_each_pixel",

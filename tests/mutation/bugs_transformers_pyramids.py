@@ -23,7 +23,8 @@ MUTATIONS = [
         "pvt_v2_gelu_in_front_of_the_depthwise_convolution",
         PVT_V2,
         "pvt_v2_b0",
-        ("self.act(self.dwconv(x)).permute(0, 2, 3, 1)", "self.dwconv(self.act(x)).permute(0, 2, 3, 1)"),
+        ("x = self.dwconv(x)", "x = self.dwconv(self.act(x))"),
+        ("self.act(x).permute", "x.permute"),
     ),
     bug(
         "pvt_v2_linear_without_relu",
