@@ -56,6 +56,8 @@ run: $(STAMP) ## execute the chapters again (PRESET=smoke, cpu or gpu) and recor
 
 bench: $(STAMP) ## measure our networks against timm's and torchvision's, and the blocks against their plain forms
 	$(BIN)/stitchwork bench speed --output book/data/bench_speed.json
+	$(BIN)/stitchwork bench speed evit_unet --batch 1 --pairs 20 --output book/data/bench_plain.json
+	$(BIN)/stitchwork bench speed evit_unet --output book/data/bench_plain_batch.json
 	$(BIN)/stitchwork bench blocks --output book/data/bench_blocks.json
 
 clean: ## remove the built book; `rm -r .venv` removes the environment too

@@ -22,8 +22,11 @@ def test_list_encoders():
     assert names == with_pyramid
 
 
-@pytest.mark.parametrize("name", list_encoders())
-def test_every_pyramid_network_can_be_an_encoder(name):
+FIRST_OF_EACH_CLASS = {stitchwork.describe(name).constructor: name for name in reversed(list_encoders())}.values()
+
+
+@pytest.mark.parametrize("name", sorted(FIRST_OF_EACH_CLASS))
+def test_every_kind_of_pyramid_network_can_be_an_encoder(name):
     with torch.device("meta"):
         model = encoder_decoder(name, num_classes=5, in_chans=2)
         assert model(torch.empty(2, 2, 64, 96)).shape == (2, 5, 64, 96)
@@ -88,7 +91,7 @@ def test_arguments_and_weights_reach_the_encoder(tmp_path):
     [
         (lambda: encoder_decoder("vit_tiny_patch16", 2), "vit_tiny_patch16 has no forward_pyramid.*list_encoders"),
         (lambda: encoder_decoder("resnet19", 2), "no model named 'resnet19'; did you mean"),
-        (lambda: encoder_decoder("se", 2), "'se' is a block"),
+        (lambda: encoder_decoder("se", 2), "se has no forward_pyramid, so it cannot be an encoder"),
         (lambda: encoder_decoder("resnet18", -1), "num_classes must be 0"),
         (lambda: encoder_decoder("resnet18", 2, widths=(8, 8)), r"4 maps needs as many widths; got \(8, 8\): take 4"),
         (lambda: encoder_decoder("resnet18", 2, widths=(8, 8, 0, 8)), "widths must be greater than 0; got 0"),

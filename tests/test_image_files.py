@@ -221,17 +221,34 @@ def test_colour_for_a_network_of_grey_values(tmp_path):
         read(tmp_path / "a.png")
 
 
+WITH_PEAK = """
+import resource, sys
+from pathlib import Path
+import torch
+import stitchwork
+from stitchwork.image_files import segment_file
+from stitchwork.layers import Segmenter
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+
+def segment(path):
+    segment_file(network, Path(path), Path(path).with_suffix(".labels.npy"))
+"""
+
+
+def megabytes(script, *paths):
+    """What a process of its own prints, in which a script runs after the lines above."""
+    command = [sys.executable, "-c", WITH_PEAK + textwrap.dedent(script), *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count a process's peak of memory this way")
 def test_memory_does_not_grow_with_the_number_of_slices(tmp_path):
     """A volume of 400 slices takes little more than one of 4, beyond the file itself, which the system maps."""
-    script = textwrap.dedent(
-        """
-        import resource, sys
-        from pathlib import Path
-        import torch
-        from stitchwork.image_files import segment_file
-        from stitchwork.layers import Segmenter
-
+    script = """
         class Network(Segmenter):
             def __init__(self):
                 super().__init__(1, 16)
@@ -241,17 +258,21 @@ def test_memory_does_not_grow_with_the_number_of_slices(tmp_path):
                 return self.first(x)
 
         network = Network().eval()
-        def peak():
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
-        segment_file(network, Path(sys.argv[1]), Path(sys.argv[1]).with_suffix(".labels.npy"))
+        segment(sys.argv[1])
         before = peak()
-        segment_file(network, Path(sys.argv[2]), Path(sys.argv[2]).with_suffix(".labels.npy"))
+        segment(sys.argv[2])
         print(peak() - before)
-        """
-    )
+    """
     numpy.save(tmp_path / "small.npy", volume((4, 128, 128)))
     numpy.save(tmp_path / "large.npy", volume((400, 128, 128)))  # 26 MB, its logits 236 MB
-    command = [sys.executable, "-c", script, str(tmp_path / "small.npy"), str(tmp_path / "large.npy")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 26 + 6.6 + 30, "megabytes: both files, and a little"
+    grown = megabytes(script, tmp_path / "small.npy", tmp_path / "large.npy")
+    assert grown < 26 + 6.6 + 30, "both files, and a little"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count a process's peak of memory this way")
+def test_slices_of_a_ct_fit_into_four_gibibytes(tmp_path):
+    """Of 512 x 512 pixels, with the largest EViT-UNet. A hundred need no more than two, but for the mapped files."""
+    numpy.save(tmp_path / "ct.npy", volume((2, 512, 512)))
+    files = 100 * 512 * 512 * (4 + 1) / 2**20
+    script = 'network = stitchwork.create_model("evit_unet").eval()\nsegment(sys.argv[1])\nprint(peak())'
+    assert megabytes(script, tmp_path / "ct.npy") + files < 4096

@@ -1,4 +1,4 @@
-"""The speed table: what ``stitchwork bench speed`` recorded in ``book/data/bench_speed.json``."""
+"""The speed tables: what ``stitchwork bench speed`` recorded in ``book/data``."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,15 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-RECORD = Path("book", "data", "bench_speed.json")
+RECORDS = Path("book", "data")
 HEADER = ("Network", "Against", "Mode", "Ours, images/s", "Theirs, images/s", "Ratio", "Quartiles", "Memory")
 MODES = {"eval": "evaluation", "train": "training step", "fused": "evaluation, fused"}
-LIBRARIES = {"timm": "timm’s `{}`", "torchvision": "torchvision’s `{}`", "unfused": "itself, unfused"}
+LIBRARIES = {
+    "timm": "timm’s `{}`",
+    "torchvision": "torchvision’s `{}`",
+    "unfused": "itself, unfused",
+    "plain": "its plain form",
+}
 
 
 def cells(row: dict) -> tuple[str, ...]:
@@ -38,11 +43,13 @@ def conditions(record: dict) -> str:
 
 
 class Speed(SphinxDirective):
-    """``{speed}``: the conditions and the table of the record."""
+    """``{speed} bench_speed.json``: the conditions and the table of the record."""
+
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """The nodes, parsed from a sentence and a MyST list-table."""
-        path = Path(self.env.srcdir, RECORD)
+        path = Path(self.env.srcdir, RECORDS, self.arguments[0])
         self.env.note_dependency(str(path))
         record = json.loads(path.read_text(encoding="utf-8"))
         lines = [conditions(record), "", "```{list-table}", ":header-rows: 1", ""]

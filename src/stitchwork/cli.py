@@ -505,7 +505,8 @@ def predict_files(
             typer.echo(f"{path}: {' x '.join(map(str, shape))} in {target}")
         except (ValueError, OSError) as error:
             failures += 1
-            typer.echo(f"{path}: {' '.join(str(error).split())}", err=True)
+            message = " ".join(str(error).split())
+            typer.echo(message if str(path) in message else f"{path}: {message}", err=True)
     if failures:
         fail(f"{failures} of {len(targets)} files could not be segmented", code=1)
 
@@ -534,15 +535,15 @@ def export_network(
 @plain_errors("weights")
 def speed(
     names: Annotated[list[str] | None, typer.Argument(help="Networks; without any, one of each family.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every network that timm or torchvision has too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every network that has something to run against.")] = False,
     pairs: Annotated[int, typer.Option(help="Rounds that count, for each network and mode.")] = 10,
-    batch: Annotated[int, typer.Option(min=2, help="Images at a time.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 8,
     pixels: Annotated[int, typer.Option(min=32, help="Side of an image.")] = 224,
     output: Annotated[
         Path | None, typer.Option(help="A JSON file for the rows, the conditions and the machine.")
     ] = None,
 ) -> None:
-    """Speed and peak memory against timm and torchvision, on the same weights.
+    """Speed and peak memory against timm and torchvision, or against a plain form, on the same weights.
 
     On one CPU thread, or on the GPU if there is one. A ratio above 1 means that ours is faster, a memory below 1 that
     it needs less.

@@ -117,7 +117,7 @@ def _score_slices(network: nn.Module, test: Any, classes: Sequence[str], progres
 
 
 def _slice_case(network: nn.Module, test: Any, index: int) -> tuple[Tensor, Tensor, Tensor]:
-    image, labels = test[index]
+    image, labels = test[int(index)]  # which came out of a table, as a number of its own kind
     return image, labels, labels_of(predict(network, image)).long()
 
 

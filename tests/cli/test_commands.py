@@ -149,6 +149,14 @@ def test_bench_speed_writes_a_record(tmp_path):
         assert row["reference"] in result.stdout
 
 
+def test_bench_speed_against_the_plain_form():
+    result = call("bench", "speed", "evit_unet_s0", "--pairs", 2, "--batch", 2, "--pixels", 32)
+    assert result.exit_code == 0, result.output
+    rows = [line.split()[:3] for line in result.stdout.splitlines()[1:]]
+    against = [("plain", "eval"), ("unfused", "fused"), ("plain", "fused")]
+    assert rows == [["evit_unet_s0", f"{reference}:evit_unet_s0", mode] for reference, mode in against]
+
+
 def test_bench_refuses_in_one_line():
     assert "did you mean" in refusal("bench", "speed", "resnet19")
     assert "pairs" in refusal("bench", "speed", "resnet18", "--pairs", 1)

@@ -216,9 +216,9 @@ def test_predict_refuses_in_one_line(trained, source, options, words, tmp_path, 
 
 def test_predict_with_a_network_that_classifies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_safetensors(stitchwork.create_model("mobilenet_v1_025", num_classes=3), "net.safetensors")
+    save_safetensors(stitchwork.create_model("mobilenet_v2_035", num_classes=3), "net.safetensors")
     numpy.save("a.npy", numpy.zeros((1, 16, 16), numpy.float32))
-    options = ["--model", "mobilenet_v1_025", "--weights", "net.safetensors", "--output", "out"]
+    options = ["--model", "mobilenet_v2_035", "--weights", "net.safetensors", "--output", "out"]
     assert "classifies images; take a network that segments" in refusal("predict", "a.npy", *options)
 
 

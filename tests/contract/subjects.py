@@ -17,15 +17,20 @@ from stitchwork.layers import Segmenter
 
 # Segmentation networks that give their features at a part of the size of the image: source file -> its stride.
 FEATURE_STRIDES = {"deeplab": 8, "seaformer": 8, "vit_adapter": 4}
-UNET_WIDTHS = (8, 16, 24, 32, 48)
+# Source files of networks that go down to a 64th of the image, where the others stop at a 32nd.
+DEEPER = ("seaformer",)
+UNET_WIDTHS = (16, 24, 32, 40, 48)
+EFFICIENT = {"dims": (24, 32, 48, 64), "mlp_ratios": ((4,), (4,), (3,), (4,)), "num_attention": 1}
 # Networks that are made narrower or shallower for the dear checks, with the same parts; parity has them whole.
 SMALLER = {
     "attention_unet": {"widths": UNET_WIDTHS},
     "conv2former_n": {"dims": (32, 64, 128, 256), "depths": (1, 1, 2, 1)},
     "convnext_tiny": {"dims": (24, 48, 96, 192), "depths": (1, 1, 3, 1)},
-    "deeplabv3_resnet50": {"depths": (1, 1, 1, 1)},
+    "deeplabv3_resnet50": {"depths": (1, 1, 1, 1), "width": 16},
     "dilateformer_tiny": {"depths": (1, 1, 2, 1)},
-    "fcn_resnet50": {"depths": (1, 1, 1, 1)},
+    "efficientformerv2_s0": EFFICIENT,
+    "evit_unet_s0": EFFICIENT,
+    "fcn_resnet50": {"depths": (1, 1, 1, 1), "width": 16},
     "focal_tiny": {"dim": 32, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 4, 8)},
     "gcvit_xxtiny": {"dim": 32, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)},
     "maxvit_tiny": {"dims": (32, 64, 96, 128), "depths": (1, 1, 2, 1), "stem_dim": 32},
@@ -34,11 +39,15 @@ SMALLER = {
     "poolformerv2_s12": {"dims": (32, 64, 96, 128), "depths": (1, 1, 2, 1)},
     "pvt_tiny": {"depths": (1, 1, 1, 1)},
     "repvgg_a0": {"depths": (1, 2, 3, 1)},
+    "seaformer_tiny": {"depths": (1, 1)},
+    "seaformer_tiny_seg": {"depths": (1, 1)},
     "shunted_tiny": {"depths": (1, 1, 2, 1)},
     "swin_tiny": {"dim": 32, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)},
+    "swin_unet_tiny": {"dim": 32, "depths": (1, 2, 1, 1), "num_heads": (1, 2, 4, 8)},
     "twins_svt_small": {"dims": (32, 64, 128, 256), "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)},
     "unet_half": {"widths": UNET_WIDTHS},
     "unet_plus_plus": {"widths": UNET_WIDTHS},
+    "vit_adapter_tiny": {"dim": 48, "depth": 4},
 }
 
 
@@ -70,8 +79,10 @@ class Subject:
         return self.entry.dim
 
     def default(self, argument):
-        """The published value of a constructor's argument."""
-        return inspect.signature(self.entry.build).parameters[argument].default
+        """The published value of an argument of the constructor, or of the one that it hands its keywords on to."""
+        makers = (self.entry.build, *inspect.getmro(self.entry.constructor))
+        known = (inspect.signature(make).parameters for make in makers)
+        return next(parameters[argument].default for parameters in known if argument in parameters)
 
     @property
     def channels(self):
@@ -92,7 +103,10 @@ class Subject:
     @property
     def small_size(self):
         """Small, non-square, and no pyramid level is a single pixel."""
-        return (self.channels, 64, 96) if self.is_model else (self.dim, 10, 14)
+        if not self.is_model:
+            return self.dim, 10, 14
+        deeper = self.entry.module.rpartition(".")[2] in DEEPER
+        return (self.channels, 128, 192) if deeper else (self.channels, 64, 96)
 
     def fitting(self, height, width):
         """The size itself, or a larger one where the network does not take it."""
@@ -104,7 +118,7 @@ class Subject:
         torch.manual_seed(0)
         size = {"size": self.small_size[1:]} if self.entry.needs_size else {}
         if self.arguments:
-            make, preset = self.entry.constructor, self.entry.build
+            make, preset = self.entry.constructor, partial(self.entry.build)
             published = inspect.signature(make).bind_partial(*preset.args, **preset.keywords).arguments
             return make(**{**published, **self.arguments, **size, **arguments})
         if self.is_model:

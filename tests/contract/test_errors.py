@@ -9,7 +9,7 @@ from .probes import noise
 from .subjects import EVERY, SMALL, SMALL_BLOCKS, SMALL_MODELS, over
 
 # Arguments for which zero is a meaning of its own; they refuse -1 instead.
-ZERO_IS_LEGAL = {"num_classes", "dropout", "drop_path_rate", "num_conv"}
+ZERO_IS_LEGAL = {"num_classes", "dropout", "drop_path_rate", "num_attention", "num_conv"}
 # A message says what to do in one of these ways.
 ADVICE = (
     "must be",

@@ -113,8 +113,14 @@ def normalised_last_map(module, maps):
     return module.norm(maps[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+def batch_normalised_last_map(module, maps):
+    """The last map through the BatchNorm that follows it."""
+    return module.norm(maps[-1])
+
+
 # What the features are made of, where it is not the last map itself; MSG-Transformer's are its messengers.
 FEATURES_OF = dict.fromkeys(("dilateformer", "focal", "gcvit", "swin", "twins"), normalised_last_map)
+FEATURES_OF["efficientformerv2"] = batch_normalised_last_map
 FEATURES_OF["msg_transformer"] = None
 
 
@@ -164,7 +170,7 @@ def test_pyramid_is_the_network(subject):
 @over(PYRAMIDS)
 def test_pyramid_of_every_network(subject):
     with torch.device("meta"):
-        module = subject.build()
+        module = subject.build().eval()
         maps = module.forward_pyramid(torch.empty(1, subject.channels, 64, 96))
     assert [tuple(m.shape[1:]) for m in maps] == [
         (c, 64 // s, 96 // s) for c, s in zip(module.pyramid_channels, strides_of(subject), strict=True)

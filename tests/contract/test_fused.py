@@ -31,6 +31,8 @@ FOLDING = [
     "unireplknet_a",
     "repnext_m0",
     "unet_half",
+    "efficientformerv2_s0",
+    "evit_unet_s0",
 ]
 
 
@@ -38,7 +40,7 @@ def lived_in(name, dtype=torch.float64):
     """A network whose normalisations have seen data and whose every parameter counts."""
     torch.manual_seed(0)
     model = awaken(stitchwork.create_model(name, num_classes=10)).to(dtype)
-    x = torch.randn(4, 3, 64, 96, dtype=dtype)
+    x = torch.randn(4, model.in_chans, 64, 96, dtype=dtype)
     for norm in model.modules():
         if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
             norm.momentum = 1.0

@@ -62,6 +62,6 @@ def test_block_overfits(subject):
 @over(SMALL_MODELS)
 def test_network_overfits(subject):
     # Where pixels are classified, each must hear of the whole image, which takes longer and needs fewer of them.
-    side, steps = (32, 120) if subject.is_segmenter else (64, 60)
-    build = partial(subject.at(side, side), num_classes=8, **SMALLER.get(subject.name, {}))
-    check_overfits(build, (8, subject.channels, side, side), steps)
+    size, steps, lr = (subject.fitting(16, 16), 200, 3e-3) if subject.is_segmenter else ((64, 64), 60, 2e-3)
+    build = partial(subject.at(*size), num_classes=8, **SMALLER.get(subject.name, {}))
+    check_overfits(build, (8, subject.channels, *size), steps, lr)

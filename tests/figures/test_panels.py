@@ -13,5 +13,6 @@ def test_every_panel_has_its_lines_on_the_same_axes():
         assert np.allclose(small.get_ydata(), [1, 2, 3]) and np.isclose(large.get_ydata()[0], 0.1 * k)
         assert small.get_color() != large.get_color() and small.get_linestyle() != large.get_linestyle()
         assert ax.get_yscale() == "log" and ax.get_ylim() == shown[0].get_ylim() and ax.get_ylim()[0] == 1e-3
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("p", "gradient")
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["small", "large"]

@@ -5,7 +5,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from stitchwork.layers import FusedConv2d, batch_norm_as_affine, dilate_kernel, fold_batch_norm, pad_kernel
+from stitchwork.layers import (
+    FusedConv2d,
+    FusedConvTranspose2d,
+    batch_norm_as_affine,
+    dilate_kernel,
+    fold_batch_norm,
+    pad_kernel,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +90,28 @@ def test_fold_batch_norm(kernel_size, arguments, affine):
         assert getattr(fused, name) == getattr(conv, name), name
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"stride": 2, "padding": 1, "output_padding": 1},
+        {"stride": (1, 2), "groups": 2, "output_padding": (0, 1)},
+        {"groups": 4, "dilation": 2, "bias": False},
+    ],
+    ids=str,
+)
+def test_fold_into_a_transposed_convolution(arguments):
+    conv, norm = nn.ConvTranspose2d(4, 8, 3, **arguments).double(), lived_in(nn.BatchNorm2d(8, 1e-3))
+    fused = fold_batch_norm(conv, norm)
+    x = noise(2, 4, 7, 10)
+    expected = norm(conv(x))
+    assert expected.std() > 0.1
+    close(fused(x), expected)
+    assert isinstance(fused, FusedConvTranspose2d)
+    for name in ("in_channels", "out_channels", "stride", "padding", "output_padding", "groups", "dilation"):
+        assert getattr(fused, name) == getattr(conv, name), name
+
+
 def test_fold_keeps_the_dtype_and_changes_nothing():
     conv, norm = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)
     norm(torch.randn(4, 3, 5, 5))
@@ -103,9 +132,9 @@ def test_only_a_batch_norm_folds(norm):
         fold_batch_norm(nn.Conv2d(4, 4, 1), norm)
 
 
-@pytest.mark.parametrize("conv", [nn.ConvTranspose2d(4, 4, 3), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")])
+@pytest.mark.parametrize("conv", [nn.Linear(4, 4), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")])
 def test_only_a_convolution_with_zero_padding_takes_it_in(conv):
-    with pytest.raises(ValueError, match=r"only a Conv2d that pads with zeros .* got Conv"):
+    with pytest.raises(ValueError, match=r"only a Conv2d that pads with zeros, or its transpose.* got (Conv|Linear)"):
         fold_batch_norm(conv, nn.BatchNorm2d(4))
 
 
@@ -115,9 +144,12 @@ def test_a_batch_norm_without_statistics_does_not_fold():
         fold_batch_norm(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))
 
 
-def test_fused_conv_cannot_be_trained():
-    conv = FusedConv2d(torch.randn(6, 2, 3, 3), torch.randn(6), stride=2, padding=1, groups=2)
-    assert (conv.in_channels, conv.out_channels, conv.groups, conv.kernel_size) == (4, 6, 2, (3, 3))
+@pytest.mark.parametrize(
+    ("build", "channels"), [(FusedConv2d, (4, 6)), (FusedConvTranspose2d, (6, 4))], ids=["conv", "transposed"]
+)
+def test_fused_conv_cannot_be_trained(build, channels):
+    conv = build(torch.randn(6, 2, 3, 3), torch.randn(channels[1]), stride=2, padding=1, groups=2)
+    assert (conv.in_channels, conv.out_channels, conv.groups, conv.kernel_size) == (*channels, 2, (3, 3))
     assert not conv.training and not any(p.requires_grad for p in conv.parameters())
     assert conv.eval() is conv and conv.train(False) is conv
     for switch in (conv.train, nn.Sequential(conv).train):

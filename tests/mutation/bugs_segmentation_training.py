@@ -13,7 +13,19 @@ MUTATIONS = [
     bug(
         "best_is_the_last", RUN, BEST, ("if self.best and best_epoch(self.rows, self.best) == epoch:", "if self.best:")
     ),
-    bug("best_is_forgotten_by_old_checkpoints", CHECKPOINT, BEST, ('BEFORE | run["identity"]', 'run["identity"]')),
+    bug("best_is_forgotten_by_old_checkpoints", CHECKPOINT, BEST, ("then = BEFORE | ", "then = ")),
+    bug(
+        "another_share_of_the_teacher_goes_on",
+        CHECKPOINT,
+        "training/test_identity.py",
+        ("model.distillation if isinstance(model, Taught) else loss", "loss"),
+    ),
+    bug(
+        "another_weight_of_a_loss_goes_on",
+        CHECKPOINT,
+        "training/test_identity.py",
+        ("dict(value.named_children())", "{}"),
+    ),
     bug(
         "a_map_is_taught_as_one_image",
         "losses.distillation",

@@ -1,5 +1,7 @@
 """Speed and memory of our networks against timm's and torchvision's, on the same weights, and fused against unfused.
 
+A network that has a transcription runs against that too, as it is and fused.
+
 What makes the comparison fair: both networks hold the same weights and are checked to give the same logits; they run
 in turn in one process (A B C, C B A, ...), so that whatever else the machine does meets all of them; a ratio is taken
 within each round; each network gets the memory layout that suits it, found in a short trial; and the allocator keeps
@@ -7,6 +9,7 @@ what is freed, because fetching zeroed pages from the kernel takes a third of a 
 ran before.
 """
 
+import copy
 import json
 import os
 import statistics
@@ -23,6 +26,7 @@ from stitchwork.bench.clock import LAYOUTS, THREADS, quiet_machine, seconds
 from stitchwork.provenance import environment
 from stitchwork.registry import create_model, describe, list_models
 from stitchwork.reparameterise import fuse
+from stitchwork.transcriptions import transcribe, transcriptions
 from stitchwork.weights import rename
 
 LIBRARIES = ("torchvision", "timm")
@@ -54,7 +58,7 @@ DEFAULT = (
     "mobilevit_s",
 )
 BATCH, PIXELS = 8, 224
-UNFUSED = "unfused:"
+UNFUSED, PLAIN = "unfused:", "plain:"
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class Row:
 
     Attributes:
         network: our registered name.
-        reference: what it is compared with, such as ``"timm:resnet50"``, or ``"unfused:repvgg_a0"``.
+        reference: what it is compared with, such as ``"timm:resnet50"``, ``"unfused:repvgg_a0"`` or
+            ``"plain:evit_unet"``, its transcription.
         mode: ``"eval"`` (a forward pass without gradients), ``"train"`` (forward, loss, backward, SGD step), or
             ``"fused"`` (a forward pass of the fused network).
         layout: the memory layout in which ours ran.
@@ -92,7 +97,7 @@ class Row:
 
 
 def comparable() -> list[str]:
-    """The networks that timm or torchvision has too, or that have a fused form to compare with."""
+    """The networks that timm or torchvision has too, or that have a plain or a fused form to compare with."""
     return [name for name in list_models() if references(name) or fused_or_none(meta(name))]
 
 
@@ -113,7 +118,10 @@ def fused_or_none(network: nn.Module) -> nn.Module | None:
 def references(name: str) -> list[str]:
     """What network ``name`` can be timed against, such as ``["torchvision:resnet18", "timm:resnet18"]``."""
     entry = describe(name)
-    return [r for r in entry.references if entry.kind == "model" and r.split(":")[0] in LIBRARIES]
+    if entry.kind != "model":
+        return []
+    found = [r for r in entry.references if r.split(":")[0] in LIBRARIES]
+    return [*found, PLAIN + name] if name in transcriptions() else found
 
 
 def bench_speed(
@@ -148,7 +156,7 @@ def bench_speed(
     for name in names:
         if describe(name).kind != "model" or not (references(name) or fused_or_none(meta(name))):
             raise ValueError(
-                f"neither timm nor torchvision has a network {name}, nor is there a fused form of it; "
+                f"neither timm nor torchvision has a network {name}, nor is there a plain or a fused form of it; "
                 f"try {', '.join(DEFAULT)}"
             )
     rows = []
@@ -166,16 +174,21 @@ def bench_speed(
 
 
 def compare(name: str, pairs: int, batch: int, pixels: int) -> Iterator[Row]:
-    """Time one network against all of its references, evaluating and training, and its fused form against itself."""
+    """Time one network against all of its references, evaluating and training, and its fused form against itself.
+
+    A plain form is for evaluation; the fused network runs against it as well.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, meta(name).in_chans, pixels, pixels, generator=generator).to(device)
     networks = with_equal_weights(name, x)
-    if len(networks) > 1:
-        for mode in ("eval", "train"):
-            yield from in_turn(networks, x, mode, pairs)
+    plain = {label: network for label, network in networks.items() if label.startswith(PLAIN)}
+    trained = {label: network for label, network in networks.items() if label not in plain}
+    for mode, chosen in (("eval", networks), ("train", trained)):
+        if len(chosen) > 1:
+            yield from in_turn(chosen, x, mode, pairs)
     if fused := fused_or_none(networks[name]):
-        yield from in_turn({name: fused, UNFUSED + name: networks[name]}, x, "fused", pairs)
+        yield from in_turn({name: fused, UNFUSED + name: networks[name]} | plain, x, "fused", pairs)
 
 
 def in_turn(networks: dict[str, nn.Module], x: Tensor, mode: str, pairs: int) -> Iterator[Row]:
@@ -203,10 +216,12 @@ def with_equal_weights(name: str, x: Tensor) -> dict[str, nn.Module]:
     """Our network and its references, by label, all with the same weights; checked to give the same logits for x."""
     torch.manual_seed(0)
     ours = settle(create_model(name).to(x.device), x)
-    networks = {name: ours} | {reference: build_reference(reference).to(x.device) for reference in references(name)}
-    own = ours.state_dict()
-    for label, network in networks.items():
-        if label != name:
+    networks, own = {name: ours}, ours.state_dict()
+    for label in references(name):
+        if label.startswith(PLAIN):
+            networks[label] = transcribe(name, copy.deepcopy(ours))  # a copy may have a memory layout of its own
+        else:
+            networks[label] = network = build_reference(label).to(x.device)
             for key, tensor in rename(name, label.split(":")[0], network.state_dict()).items():
                 tensor.copy_(own[key].reshape(tensor.shape))  # a state_dict shares the memory of the network
     with torch.inference_mode():

@@ -22,6 +22,7 @@ from stitchwork.figures.convolution import (
     draw_support,
     draw_what_one_output_reads,
 )
+from stitchwork.figures.mirror import draw_mirror
 from stitchwork.figures.panels import draw_line_panels
 from stitchwork.figures.partners import draw_partners, draw_scores
 from stitchwork.figures.patches import draw_patches
@@ -55,6 +56,7 @@ __all__ = [
     "draw_kernels",
     "draw_line_panels",
     "draw_matrices",
+    "draw_mirror",
     "draw_moves",
     "draw_offsets",
     "draw_pairs",

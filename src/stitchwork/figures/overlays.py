@@ -13,8 +13,8 @@ from torch import Tensor
 
 from stitchwork.figures.style import PALETTE
 
-YELLOW = "#F0E442"  # too pale for a line on white, but fine on a grey image
-COLOURS = (*PALETTE.values(), YELLOW)
+WINE, YELLOW = "#882255", "#F0E442"  # for grey, which would not be seen here; and one too pale for a line on white
+COLOURS = (*(colour for name, colour in PALETTE.items() if name != "grey"), WINE, YELLOW)
 
 
 class Case(NamedTuple):

@@ -7,7 +7,14 @@ from stitchwork.layers.classifier import Classifier
 from stitchwork.layers.constant import Constant
 from stitchwork.layers.conv_norm_act import ConvNormAct, ReLU, ReLU6
 from stitchwork.layers.drop_path import DropPath, drop_path_rates
-from stitchwork.layers.fused_conv import FusedConv2d, batch_norm_as_affine, dilate_kernel, fold_batch_norm, pad_kernel
+from stitchwork.layers.fused_conv import (
+    FusedConv2d,
+    FusedConvTranspose2d,
+    batch_norm_as_affine,
+    dilate_kernel,
+    fold_batch_norm,
+    pad_kernel,
+)
 from stitchwork.layers.hardswish import Hardswish
 from stitchwork.layers.init import init_conv_weights, init_truncated_normal
 from stitchwork.layers.layer_norm import LayerNorm2d
@@ -38,6 +45,7 @@ __all__ = [
     "ConvNormAct",
     "DropPath",
     "FusedConv2d",
+    "FusedConvTranspose2d",
     "Hardswish",
     "LayerNorm2d",
     "LayerScale",

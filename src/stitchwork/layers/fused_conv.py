@@ -9,11 +9,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class FusedConv2d(nn.Conv2d):
-    """A convolution that several layers have been folded into; for evaluation only.
+class Fused(nn.Module):
+    """A layer that several layers have been folded into; for evaluation only.
 
     What is left of the layers (the BatchNorm's statistics, the branches' own learning rates) cannot be trained any
     more, so that ``train()`` is refused, and no parameter takes a gradient.
+    """
+
+    def take(self, weight: Tensor, bias: Tensor) -> None:
+        """Make ``weight`` and ``bias`` its own."""
+        self.weight = nn.Parameter(weight.detach(), requires_grad=False)
+        self.bias = nn.Parameter(bias.detach(), requires_grad=False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Fused":
+        """Refuse training.
+
+        Raises:
+            RuntimeError: ``mode`` is true.
+        """
+        if mode:
+            raise RuntimeError(
+                "this network is fused, which only evaluation can use: its normalisations and branches are folded into "
+                "single convolutions. Train the network that fuse() was given, and fuse that again"
+            )
+        return super().train(mode)
+
+
+class FusedConv2d(Fused, nn.Conv2d):
+    """A convolution that several layers have been folded into; for evaluation only.
 
     Args:
         weight: (C', C / groups, k_h, k_w).
@@ -39,22 +63,41 @@ class FusedConv2d(nn.Conv2d):
             groups,
             device="meta",
         )
-        self.weight = nn.Parameter(weight.detach(), requires_grad=False)
-        self.bias = nn.Parameter(bias.detach(), requires_grad=False)
-        self.eval()
+        self.take(weight, bias)
 
-    def train(self, mode: bool = True) -> "FusedConv2d":
-        """Refuse training.
 
-        Raises:
-            RuntimeError: ``mode`` is true.
-        """
-        if mode:
-            raise RuntimeError(
-                "this network is fused, which only evaluation can use: its normalisations and branches are folded into "
-                "single convolutions. Train the network that fuse() was given, and fuse that again"
-            )
-        return super().train(mode)
+class FusedConvTranspose2d(Fused, nn.ConvTranspose2d):
+    """A transposed convolution that a BatchNorm has been folded into; for evaluation only.
+
+    Args:
+        weight: (C, C' / groups, k_h, k_w).
+        bias: (C',).
+        stride: as of ConvTranspose2d.
+        padding: as of ConvTranspose2d.
+        output_padding: as of ConvTranspose2d.
+        groups: as of ConvTranspose2d.
+        dilation: as of ConvTranspose2d.
+
+    Shapes:
+        (B, C, H, W) -> (B, C', H', W')
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1
+    ):
+        in_dim, per_group, *kernel_size = weight.shape
+        super().__init__(
+            in_dim,
+            per_group * groups,
+            tuple(kernel_size),
+            stride,
+            padding,
+            output_padding,
+            groups,
+            dilation=dilation,
+            device="meta",
+        )
+        self.take(weight, bias)
 
 
 def refuse_if_fused(network: nn.Module) -> None:
@@ -63,7 +106,7 @@ def refuse_if_fused(network: nn.Module) -> None:
     Raises:
         RuntimeError: there is such a part.
     """
-    if fused := next((part for part in network.modules() if isinstance(part, FusedConv2d)), None):
+    if fused := next((part for part in network.modules() if isinstance(part, Fused)), None):
         fused.train()
 
 
@@ -86,28 +129,28 @@ def batch_norm_as_affine(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[Tensor,
     return scale.detach(), shift.detach()
 
 
-def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> FusedConv2d:
+def fold_batch_norm(conv: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> FusedConv2d | FusedConvTranspose2d:
     """The convolution that gives what ``norm(conv(x))`` gives in evaluation.
 
     Raises:
         TypeError: ``norm`` is no BatchNorm: another normalisation depends on the input.
         ValueError: ``conv`` is none of these, or pads with other than zeros.
     """
-    if not isinstance(conv, nn.Conv2d) or conv.padding_mode != "zeros":
-        raise ValueError(f"only a Conv2d that pads with zeros can take in a BatchNorm; got {conv}")
+    if not isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) or conv.padding_mode != "zeros":
+        raise ValueError(f"only a Conv2d that pads with zeros, or its transpose, can take in a BatchNorm; got {conv}")
     if not isinstance(norm, nn.BatchNorm2d):
         raise TypeError(f"only a BatchNorm2d folds into a convolution, because its statistics are fixed; got {norm}")
     scale, shift = batch_norm_as_affine(norm)
-    weight = conv.weight.double() * scale[:, None, None, None]
-    bias = shift if conv.bias is None else shift + scale * conv.bias.double()
-    return FusedConv2d(
-        weight.to(conv.weight.dtype),
-        bias.to(conv.weight.dtype),
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-    )
+    bias = (shift if conv.bias is None else shift + scale * conv.bias.double()).to(conv.weight.dtype)
+    if isinstance(conv, nn.ConvTranspose2d):
+        # Its weight is (C, C' / groups, k_h, k_w), and only C is divided into the groups.
+        groups = conv.weight.double().unflatten(0, (conv.groups, -1)) * scale.view(conv.groups, 1, -1, 1, 1)
+        weight = groups.flatten(0, 1).to(conv.weight.dtype)
+        return FusedConvTranspose2d(
+            weight, bias, conv.stride, conv.padding, conv.output_padding, conv.groups, conv.dilation
+        )
+    weight = (conv.weight.double() * scale[:, None, None, None]).to(conv.weight.dtype)
+    return FusedConv2d(weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
 def pad_kernel(weight: Tensor, kernel_size: tuple[int, int]) -> Tensor:

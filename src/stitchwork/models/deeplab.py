@@ -17,7 +17,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from stitchwork.blocks.aspp import ASPP
-from stitchwork.layers import ConvNormAct, Segmenter, init_conv_weights
+from stitchwork.layers import ConvNormAct, Segmenter, check_positive, init_conv_weights
 from stitchwork.models.resnet import ResNet
 
 PAPER = "chen2017rethinking"
@@ -29,7 +29,8 @@ class DilatedResNet(Segmenter):
 
     Args:
         depths: blocks of the ResNet's four stages.
-        context: what stands on the last map, with 2048 channels.
+        width: the ResNet's.
+        context: what stands on the last map, with 32 times as many channels.
         num_features: channels that it gives.
         num_classes: number of logits for each pixel; 0 gives the features (B, num_features, H / 8, W / 8).
         in_chans: channels of the input image.
@@ -45,6 +46,7 @@ class DilatedResNet(Segmenter):
     def __init__(
         self,
         depths: tuple[int, int, int, int],
+        width: int,
         context: nn.Module,
         num_features: int,
         num_classes: int,
@@ -52,7 +54,7 @@ class DilatedResNet(Segmenter):
         dropout: float = 0.0,
     ):
         super().__init__(in_chans, num_features, dropout=dropout)
-        self.encoder = ResNet(depths, num_classes=0, in_chans=in_chans, output_stride=8)
+        self.encoder = ResNet(depths, num_classes=0, in_chans=in_chans, width=width, output_stride=8)
         self.pyramid_channels = self.encoder.pyramid_channels
         self.context = context.apply(init_conv_weights)
         self.reset_head(num_classes)
@@ -72,8 +74,9 @@ class DeepLabV3(DilatedResNet):
 
     Args:
         depths: blocks of the ResNet's four stages.
-        num_classes: number of logits for each pixel; 0 gives the features (B, 256, H / 8, W / 8).
+        num_classes: number of logits for each pixel; 0 gives the features (B, 4 width, H / 8, W / 8).
         in_chans: channels of the input image.
+        width: channels of the ResNet's first stage, in a block.
 
     Shapes:
         (B, in_chans, H, W) -> (B, num_classes, H, W), any H and W.
@@ -82,9 +85,11 @@ class DeepLabV3(DilatedResNet):
         ValueError: wrong rank or channel count of the input; an argument out of range.
     """
 
-    def __init__(self, depths: tuple[int, int, int, int], num_classes: int = 21, in_chans: int = 3):
-        context = nn.Sequential(ASPP(2048, (12, 24, 36), 256), ConvNormAct(256, 256, 3))
-        super().__init__(depths, context, 256, num_classes, in_chans)
+    def __init__(self, depths: tuple[int, int, int, int], num_classes: int = 21, in_chans: int = 3, width: int = 64):
+        check_positive("DeepLabV3", width=width)
+        dim = 4 * width
+        context = nn.Sequential(ASPP(32 * width, (12, 24, 36), dim), ConvNormAct(dim, dim, 3))
+        super().__init__(depths, width, context, dim, num_classes, in_chans)
 
 
 class FCN(DilatedResNet):
@@ -92,8 +97,9 @@ class FCN(DilatedResNet):
 
     Args:
         depths: blocks of the ResNet's four stages.
-        num_classes: number of logits for each pixel; 0 gives the features (B, 512, H / 8, W / 8).
+        num_classes: number of logits for each pixel; 0 gives the features (B, 8 width, H / 8, W / 8).
         in_chans: channels of the input image.
+        width: channels of the ResNet's first stage, in a block.
         dropout: probability with which a feature is dropped in training.
 
     Shapes:
@@ -104,9 +110,16 @@ class FCN(DilatedResNet):
     """
 
     def __init__(
-        self, depths: tuple[int, int, int, int], num_classes: int = 21, in_chans: int = 3, dropout: float = 0.1
+        self,
+        depths: tuple[int, int, int, int],
+        num_classes: int = 21,
+        in_chans: int = 3,
+        width: int = 64,
+        dropout: float = 0.1,
     ):
-        super().__init__(depths, ConvNormAct(2048, 512, 3), 512, num_classes, in_chans, dropout)
+        check_positive("FCN", width=width)
+        dim = 8 * width
+        super().__init__(depths, width, ConvNormAct(32 * width, dim, 3), dim, num_classes, in_chans, dropout)
 
 
 MODELS = {

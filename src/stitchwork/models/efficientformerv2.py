@@ -412,7 +412,14 @@ def efficient_blocks(
         side: of the map for which the attention's distances have biases.
         half: attend at half the resolution.
         drop_path: rates of the blocks.
+
+    Raises:
+        ValueError: fewer than no blocks attend, or more than there are.
     """
+    if not 0 <= num_attention <= len(mlp_ratios):
+        raise ValueError(
+            f"num_attention must be between 0 and {len(mlp_ratios)}, the blocks of the stage; got {num_attention}"
+        )
     first = len(mlp_ratios) - num_attention
     return nn.Sequential(
         *[

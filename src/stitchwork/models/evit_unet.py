@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stitchwork.layers import AttentionWeights, Segmenter, check_positive, drop_path_rates
+from stitchwork.layers import AttentionWeights, Segmenter, check_positive, drop_path_rates, fold_batch_norm
 from stitchwork.models.efficientformerv2 import (
     EXPAND,
     GELU,
@@ -62,6 +62,10 @@ class Grow(nn.Sequential):
         self.norm = nn.BatchNorm2d(out_dim)
         if act is not None:
             self.act = act()
+
+    def fused(self) -> nn.Module:
+        """The same function in evaluation, with the BatchNorm folded into the convolution."""
+        return nn.Sequential(fold_batch_norm(self.conv, self.norm), *list(self)[2:])
 
 
 class GrowingQuery(nn.Module):

@@ -100,6 +100,7 @@ class ResNet(Classifier):
         depths: blocks in each of the four stages.
         num_classes: number of logits; 0 gives the pooled features (B, num_features).
         in_chans: channels of the input image.
+        width: channels of the first stage, in a block; each further stage has twice as many.
         bottleneck: bottlenecks, or else basic blocks.
         groups: of the bottleneck's 3x3 convolution.
         base_width: of the bottleneck's 3x3 convolution.
@@ -122,6 +123,7 @@ class ResNet(Classifier):
         num_classes: int = 1000,
         in_chans: int = 3,
         *,
+        width: int = 64,
         bottleneck: bool = True,
         groups: int = 1,
         base_width: int = 64,
@@ -129,7 +131,7 @@ class ResNet(Classifier):
         output_stride: int = 32,
         dropout: float = 0.0,
     ):
-        check_positive("ResNet", depths=min(depths), groups=groups, base_width=base_width)
+        check_positive("ResNet", depths=min(depths), width=width, groups=groups, base_width=base_width)
         if output_stride not in (8, 16, 32):
             raise ValueError(f"ResNet: output_stride must be 8, 16 or 32; got {output_stride}")
         if bottleneck:
@@ -142,29 +144,31 @@ class ResNet(Classifier):
                 f"{groups}, base_width={base_width}, output_stride={output_stride}: take a network of bottlenecks"
             )
         expansion = Bottleneck.expansion if bottleneck else BasicBlock.expansion
-        super().__init__(in_chans, num_features=512 * expansion, dropout=dropout)
-        self.pyramid_channels = tuple(width * expansion for width in (64, 128, 256, 512))
+        super().__init__(in_chans, num_features=8 * width * expansion, dropout=dropout)
+        widths = (width, 2 * width, 4 * width, 8 * width)
+        self.pyramid_channels = tuple(inner * expansion for inner in widths)
 
         self.stem = (
-            nn.Sequential(ConvNormAct(in_chans, 32, 3, 2), ConvNormAct(32, 32, 3), ConvNormAct(32, 64, 3))
+            nn.Sequential(ConvNormAct(in_chans, 32, 3, 2), ConvNormAct(32, 32, 3), ConvNormAct(32, width, 3))
             if deep_stem
-            else ConvNormAct(in_chans, 64, 7, 2)
+            else ConvNormAct(in_chans, width, 7, 2)
         )
         self.pool = nn.MaxPool2d(3, 2, padding=1)
 
-        def stage(in_dim: int, width: int, depth: int, stride: int, dilations: tuple[int, int] = (1, 1)):
+        def stage(index: int, stride: int, dilations: tuple[int, int] = (1, 1)):
+            in_dim, dim = self.pyramid_channels[index - 1] if index else width, self.pyramid_channels[index]
             first, others = ({} if dilation == 1 else {"dilation": dilation} for dilation in dilations)
-            blocks = [block(in_dim, width, stride, **first)]
-            blocks += [block(width * expansion, width, **others) for _ in range(depth - 1)]
+            blocks = [block(in_dim, widths[index], stride, **first)]
+            blocks += [block(dim, widths[index], **others) for _ in range(depths[index] - 1)]
             return nn.Sequential(*blocks)
 
         # A stage that keeps the size of the map starts with the taps as far apart as the stage before it had them.
         stride3, stride4 = (2 if output_stride >= stride else 1 for stride in (16, 32))
         apart3, apart4 = 2 // stride3, 4 // (stride3 * stride4)
-        self.layer1 = stage(64, 64, depths[0], stride=1)
-        self.layer2 = stage(64 * expansion, 128, depths[1], stride=2)
-        self.layer3 = stage(128 * expansion, 256, depths[2], stride3, (1, apart3))
-        self.layer4 = stage(256 * expansion, 512, depths[3], stride4, (apart3, apart4))
+        self.layer1 = stage(0, stride=1)
+        self.layer2 = stage(1, stride=2)
+        self.layer3 = stage(2, stride3, (1, apart3))
+        self.layer4 = stage(3, stride4, (apart3, apart4))
         self.reset_head(num_classes)
         self.apply(init_conv_weights)
 

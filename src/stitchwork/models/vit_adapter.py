@@ -14,8 +14,8 @@ Cost: 2.2 M parameters beside ViT-T's 5.5 M, and N · 4 · C multiply-adds for r
 Where this differs: nothing from the official code for segmentation, which adds the tokens behind each quarter to one of
 the four maps. (The code for detection adds the last ones to all four.) It keeps the centres of the pixels in float32
 even where it computes in float64, which shows in the eighth digit. The official network has no head: with
-``num_classes=0``, the default, this gives the map at stride 4; with classes a 1x1 convolution reads that map, and
-``stitchwork.encoder_decoder`` puts a decoder on all four.
+``num_classes=0``, the default, this gives the map at stride 4; with classes a 1x1 convolution reads that map alone, so
+that the norms of the other three learn nothing. ``stitchwork.encoder_decoder`` puts a decoder on all four.
 """
 
 import math

@@ -16,12 +16,15 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
-from torch import nn
+from torch import Tensor, nn
 
+from stitchwork.training.distillation import Taught
+from stitchwork.training.objectives import Loss
 from stitchwork.training.recipe import Recipe
 
 # What all runs had before a checkpoint said so.
 BEFORE = {"schedule": "cosine", "best": None}
+NUMBERS = bool | int | float | str | list | tuple | dict | None  # what ``repr`` writes the same way in every process
 
 
 def newest(folder: Path) -> Path | None:
@@ -67,7 +70,8 @@ def load(path: Path, networks: dict[str, nn.Module], identity: dict) -> tuple[di
     """
     try:
         run = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        differences = _differences(BEFORE | run["identity"], identity)
+        then = BEFORE | {"loss": identity["loss"]} | run["identity"]  # of the loss, older checkpoints say nothing
+        differences = _differences(then, identity)
         for name, network in networks.items():
             differences += [] if differences else _weight_differences(path / f"{name}.safetensors", network)
         if differences:
@@ -82,12 +86,26 @@ def load(path: Path, networks: dict[str, nn.Module], identity: dict) -> tuple[di
         raise ValueError(f"{path} cannot be read ({error}): remove it to start anew, or restore it") from error
 
 
-def describe_run(model: nn.Module, recipe: Recipe, samples: int, best: str | None = None) -> dict:
+def describe_run(
+    model: nn.Module, recipe: Recipe, samples: int, best: str | None = None, loss: Loss | None = None
+) -> dict:
     """What must be the same for a resume to continue the same run."""
     numbers = asdict(recipe)
     for key, value in (numbers.pop("progressive") or {}).items():
         numbers[f"progressive.{key}"] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
-    return {"model": type(model).__name__, "training samples": samples, "best": best, **numbers}
+    what = {"model": type(model).__name__, "training samples": samples, "best": best}
+    return what | {"loss": _in_words(model.distillation if isinstance(model, Taught) else loss), **numbers}
+
+
+def _in_words(value: object) -> str:
+    """A loss by its name, its numbers and its parts, which are written likewise."""
+    if isinstance(value, nn.Module):
+        parts = {name: part for name, part in vars(value).items() if not name.startswith("_") and name != "training"}
+        parts |= {**dict(value.named_buffers(recurse=False)), **dict(value.named_children())}
+        return f"{type(value).__name__}({', '.join(f'{name}={_in_words(part)}' for name, part in parts.items())})"
+    if isinstance(value, Tensor):
+        return str(value.tolist())
+    return repr(value) if isinstance(value, NUMBERS) else getattr(value, "__qualname__", type(value).__name__)
 
 
 def _differences(then: dict, now: dict) -> list[str]:

@@ -78,7 +78,7 @@ def fit(
     per_epoch = _steps_per_epoch(train, valid, recipe, processes)
     folder = _checkpoint_folder(checkpoint_dir, resume)
     check_best(best, valid, recipe)
-    identity = checkpoint.describe_run(model, recipe, len(train), best)
+    identity = checkpoint.describe_run(model, recipe, len(train), best, loss)
 
     last = recipe.stage(recipe.epochs - 1)
     dropout = dropout_restored(model, recipe.progressive)
@@ -93,38 +93,39 @@ def fit(
             accelerator.wait_for_everyone()
             return f"; checkpoint in {folder}" if folder else ""
 
-        bar = tqdm(total=run.steps, initial=run.step, disable=not (progress and accelerator.is_main_process))
-        for epoch in range(len(run.rows), recipe.epochs):
-            order = epoch_order(len(train), recipe.seed, epoch)
-            first, rank = epoch * per_epoch, accelerator.process_index
-            keys = []
-            for step in range(run.step, first + per_epoch):
-                batch = order[(step - first) * recipe.batch_size :][: recipe.batch_size]  # of all processes
-                keys.append(((recipe.seed, "sample", step, rank), batch[rank::processes]))
-            model.train()
-            clock = time.perf_counter()
-            stage = recipe.stage(epoch)
-            for x, y in read_batches(train, keys, workers, stage and stage.augment):
-                try:
-                    stopped = run.take_step(x.to(device, non_blocking=True), y.to(device, non_blocking=True))
-                except FloatingPointError as error:
-                    raise FloatingPointError(f"{error}{save()}") from None
-                bar.update()
-                if stopped:
-                    run.seconds += time.perf_counter() - clock
-                    message = f"stopped after step {run.step} of {run.steps}{save()}; fit(..., resume=True) continues"
-                    raise TrainingInterrupted(message, run.history())
-            scores = {}
-            for name, network in {"valid": model, "ema": run.ema and run.ema.module}.items():
-                if valid is not None and network is not None:
-                    size = recipe.batch_size
-                    options = size, recipe.precision, workers, False, last and last.resize
-                    result = measure(accelerator, network, valid, loss, metrics, *options)
-                    scores |= {f"{name}_{key}": value for key, value in result.items()}
-            run.end_epoch(scores, time.perf_counter() - clock)
-            bar.set_postfix({key: f"{value:.4g}" for key, value in run.rows[-1].items() if "_" in key})
-            save()
-        bar.close()
+        with tqdm(total=run.steps, initial=run.step, disable=not (progress and accelerator.is_main_process)) as bar:
+            for epoch in range(len(run.rows), recipe.epochs):
+                order = epoch_order(len(train), recipe.seed, epoch)
+                first, rank = epoch * per_epoch, accelerator.process_index
+                keys = []
+                for step in range(run.step, first + per_epoch):
+                    batch = order[(step - first) * recipe.batch_size :][: recipe.batch_size]  # of all processes
+                    keys.append(((recipe.seed, "sample", step, rank), batch[rank::processes]))
+                model.train()
+                clock = time.perf_counter()
+                stage = recipe.stage(epoch)
+                for x, y in read_batches(train, keys, workers, stage and stage.augment):
+                    try:
+                        stopped = run.take_step(x.to(device, non_blocking=True), y.to(device, non_blocking=True))
+                    except FloatingPointError as error:
+                        raise FloatingPointError(f"{error}{save()}") from None
+                    bar.update()
+                    if stopped:
+                        run.seconds += time.perf_counter() - clock
+                        message = (
+                            f"stopped after step {run.step} of {run.steps}{save()}; resume=True (--resume) goes on"
+                        )
+                        raise TrainingInterrupted(message, run.history())
+                scores = {}
+                for name, network in {"valid": model, "ema": run.ema and run.ema.module}.items():
+                    if valid is not None and network is not None:
+                        size = recipe.batch_size
+                        options = size, recipe.precision, workers, False, last and last.resize
+                        result = measure(accelerator, network, valid, loss, metrics, *options)
+                        scores |= {f"{name}_{key}": value for key, value in result.items()}
+                run.end_epoch(scores, time.perf_counter() - clock)
+                bar.set_postfix({key: f"{value:.4g}" for key, value in run.rows[-1].items() if "_" in key})
+                save()
     if stop.raised:
         raise TrainingInterrupted(f"stopped after the last step{' with a checkpoint' if folder else ''}", run.history())
     return run.history()
@@ -153,5 +154,5 @@ def _checkpoint_folder(checkpoint_dir: str | Path | None, resume: bool) -> Path 
         return None
     folder = Path(checkpoint_dir)
     if not resume and (path := checkpoint.newest(folder)):
-        raise FileExistsError(f"{path} is a checkpoint already: pass resume=True to continue it, or another folder")
+        raise FileExistsError(f"{path} is a checkpoint already: resume=True (--resume) goes on, or take another folder")
     return folder

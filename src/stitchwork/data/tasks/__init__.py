@@ -1,9 +1,9 @@
 """Procedural tasks: each is built so that *one* property of a network decides whether it can be solved.
 
-All but ``glyph_anywhere`` and ``wallpaper``, which ask for a class, are regressions with a target of mean square 1
-(channel by channel, in expectation), so that the mean squared error reads the same everywhere: 1 for a network that
-knows nothing, 0 for one that has understood. Every sample is drawn anew from the seed: train on one seed and test on
-another. A seed gives other samples on a GPU than on a CPU.
+All but ``glyph_anywhere``, ``strokes`` and ``wallpaper``, which ask for a class, are regressions with a target of mean
+square 1 (channel by channel, in expectation), so that the mean squared error reads the same everywhere: 1 for a network
+that knows nothing, 0 for one that has understood. Every sample is drawn anew from the seed: train on one seed and test
+on another. A seed gives other samples on a GPU than on a CPU.
 
 Every pixel is drawn alike, and places are taken modulo the image, so a network with circular padding sees no border
 and nothing but the property in question can give the answer away. (In ``far_pairs`` places are not taken modulo the
@@ -26,6 +26,7 @@ from stitchwork.data.tasks.prototypes import prototypes, prototypes_posterior
 from stitchwork.data.tasks.sampling_distance import sampling_distance
 from stitchwork.data.tasks.single_outlier import single_outlier
 from stitchwork.data.tasks.stripes import stripes
+from stitchwork.data.tasks.strokes import strokes
 from stitchwork.data.tasks.thin_curves import thin_curves, thin_curves_posterior
 from stitchwork.data.tasks.upside_down import upside_down
 from stitchwork.data.tasks.wallpaper import wallpaper
@@ -52,6 +53,7 @@ __all__ = [
     "sampling_distance",
     "single_outlier",
     "stripes",
+    "strokes",
     "thin_curves",
     "thin_curves_posterior",
     "upside_down",
