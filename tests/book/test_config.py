@@ -51,3 +51,8 @@ def test_every_registered_name_is_in_the_catalogue(book):
     page = (book / "book" / "catalogue.html").read_text(encoding="utf-8")
     for name in [*stitchwork.list_blocks(), *stitchwork.list_models()]:
         assert f'<span class="pre">{name}</span>' in page
+
+
+def test_all_tests_of_a_page_run_in_one_process(request, page_name):
+    if request.config.getoption("loadgroup", False):
+        assert request.node.nodeid.endswith(f"@{page_name}"), "pytest-xdist does not group: it fits another pytest"
