@@ -230,7 +230,11 @@ from stitchwork.image_files import segment_file
 from stitchwork.layers import Segmenter
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    # Not the maximum that Linux keeps with a process: that counts the process by which this one was started.
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 def segment(path):
     segment_file(network, Path(path), Path(path).with_suffix(".labels.npy"))

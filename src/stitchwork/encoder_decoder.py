@@ -97,7 +97,7 @@ def encoder_decoder(
             decoder as well only the encoder works; what it would do with its last map stays idle.
         num_classes: number of logits for each pixel; 0 gives the features.
         in_chans: channels of the input image.
-        weights: of the encoder, as in :func:`stitchwork.create_model`.
+        weights: of the encoder, as in :func:`~stitchwork.create_model`.
         widths: channels of the decoder's stages from the bottom up; by default 256, 128, 64 and 32 for four maps, and
             512 before them for five.
         **kwargs: the encoder's own arguments.

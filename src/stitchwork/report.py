@@ -42,9 +42,9 @@ def write_report(
     Args:
         folder: made if it does not exist.
         network: in evaluation mode, on the device to compute on.
-        test: pairs of an image (C, H, W) and its labels (H, W); or volumes as of :func:`stitchwork.data.load_volumes`.
+        test: pairs of an image (C, H, W) and its labels (H, W); or volumes as of :func:`~stitchwork.data.load_volumes`.
         classes: names of the classes from 1 on.
-        history: of :func:`stitchwork.training.fit`.
+        history: of :func:`~stitchwork.training.fit`.
         title: of the page.
         facts: what else to say, such as the recipe.
         size: side in pixels of the slices that the network gets of volumes.

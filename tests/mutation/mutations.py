@@ -92,7 +92,7 @@ MUTATIONS = [
         "separable_with_bias",
         CONV,
         "depthwise_separable_conv",
-        ("groups=groups, bias=False", "groups=groups, bias=True"),
+        ("bias: bool = False,", "bias: bool = True,"),
     ),
     bug(
         "depthwise_without_groups",

@@ -132,7 +132,7 @@ def evaluate_volumes(
     Args:
         model: (B, 1, size, size) -> logits (B, num_classes, size, size), or (B, 1, size, size) for a single class. It
             stays on its device and comes back in the mode it had.
-        volumes: (name, image (D, H, W), labels (D, H, W), spacing), as from :func:`stitchwork.data.load_volumes`.
+        volumes: (name, image (D, H, W), labels (D, H, W), spacing), as from :func:`~stitchwork.data.load_volumes`.
         size: side in pixels of the slices that the network gets; ``None`` leaves them as they are.
         batch_size: slices at a time; it does not change the result.
         classes: names of the classes from 1 on; without them they are called 1, 2, ...

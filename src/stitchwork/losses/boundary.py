@@ -69,7 +69,7 @@ class Boundary(nn.Module):
 class Hausdorff(nn.Module):
     """Squared errors, weighed by a power of the distance to the border, of the truth and of the prediction.
 
-    Paper: karimi2019reducing, the loss from distance transforms. It stands in for the largest distance between the two
+    Paper: karimi2020reducing, the loss from distance transforms. It stands in for the largest distance between the two
     borders, which has no useful gradient:
 
         L = mean over pixels of (p - t)^2 (d_t^a + d_p^a)

@@ -98,7 +98,7 @@ def load_segmentation(
     """One of :data:`SEGMENTATION_SETS`, with the published recipe.
 
     Args:
-        name: ``"phantom"``; ``"synapse"`` or ``"acdc"`` in a folder (:mod:`stitchwork.data.medical_sets`);
+        name: ``"phantom"``; ``"synapse"`` or ``"acdc"`` in a folder (:mod:`~stitchwork.data.medical_sets`);
             ``"oxford_pet"``, a pet, its outline and what is around it.
         root: the folder of the set.
         size: side in pixels to which the slices are resized.

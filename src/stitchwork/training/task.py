@@ -24,7 +24,7 @@ class Task:
         metrics: for the validation; the accuracy if neither they nor a loss are given.
         best: the metric by which the best epoch is chosen; without it the last one counts.
         classes: for segmentation, the names of the classes from 1 on.
-        test: for segmentation, what the report measures: pairs, or volumes as of :func:`stitchwork.data.load_volumes`.
+        test: for segmentation, what the report measures: pairs, or volumes as of :func:`~stitchwork.data.load_volumes`.
     """
 
     train: Dataset
